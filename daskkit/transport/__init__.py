@@ -1,0 +1,1 @@
+"""How batches of results and large buffers travel between processes."""
