@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from daskkit.errors import CheckError
+from daskkit.loop import short_repr
 
 __all__ = ["check_close", "check_equal"]
 
@@ -118,7 +119,7 @@ def _compare(
     elif _is_from("numpy", expected, ("ndarray",)):
         _compare_arrays(result, expected, where, rtol, atol)
     elif not _same_scalar(result, expected, rtol, atol):
-        _differ(f"{where} is {_short(result)}, the plain loop's is {_short(expected)}")
+        _differ(f"{where} is {short_repr(result)}, the plain loop's is {short_repr(expected)}")
 
 
 def _compare_mappings(
@@ -130,10 +131,10 @@ def _compare_mappings(
 ) -> None:
     for key in expected:
         if key not in result:
-            _differ(f"{where} lacks the key {_short(key)}")
+            _differ(f"{where} lacks the key {short_repr(key)}")
     for key in result:
         if key not in expected:
-            _differ(f"{where} has the key {_short(key)}, the plain loop's has not")
+            _differ(f"{where} has the key {short_repr(key)}, the plain loop's has not")
     for key, value in expected.items():
         _compare(result[key], value, f"{where}[{key!r}]", rtol, atol)
 
@@ -172,7 +173,7 @@ def _compare_arrays(
     if np.all(same):
         return
     if same.shape != expected.shape or expected.ndim == 0:  # structured, or a scalar
-        _differ(f"{where} is {_short(result)}, the plain loop's is {_short(expected)}")
+        _differ(f"{where} is {short_repr(result)}, the plain loop's is {short_repr(expected)}")
     first = tuple(int(i) for i in np.argwhere(~same)[0])
     index = ", ".join(map(str, first))
     n_wrong = int(same.size - np.count_nonzero(same))
@@ -234,11 +235,6 @@ def _type_name(value: object) -> str:
     kind = type(value)
     prefix = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     return f"{prefix}{kind.__qualname__}"
-
-
-def _short(value: object) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else text[:77] + "..."  # noqa: PLR2004 - one line
 
 
 def _differ(message: str) -> None:

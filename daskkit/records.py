@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Literal
 
 from daskkit.errors import WorkloadError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from daskkit.loop import index_of_failure, name_item, short_repr
 
 __all__ = ["Host", "Repeat", "Run", "Status", "Summary", "Workload"]
 
@@ -102,8 +100,19 @@ class Workload:
         -------
         object
             ``combine(results)``, or the list of results in the order of the items.
+
+        Raises
+        ------
+        Exception
+            What `func` or `combine` raised; a note names the item.
         """
-        return self.finish([self.func(item) for item in self.items])
+        iterator = iter(self.items)
+        try:
+            results = [self.func(item) for item in iterator]
+        except Exception as error:
+            name_item(error, index_of_failure(len(self.items), iterator))
+            raise
+        return self.finish(results)
 
     def finish(self, results: list[Any]) -> Any:
         """Return the answer made of all results.
@@ -256,7 +265,4 @@ def _check_items(name: str, items: Any) -> Collection[Any]:
 
 def _describe(value: object) -> str:
     """Return a short text for an unusable argument: its value and its type."""
-    text = repr(value)
-    if len(text) > 60:  # noqa: PLR2004 - a line of an error message
-        text = text[:57] + "..."
-    return f"{text} of type {type(value).__name__}"
+    return f"{short_repr(value)} of type {type(value).__name__}"

@@ -1,0 +1,93 @@
+"""NumPy and pandas loops in parallel on Dask, compared honestly with everything else.
+
+Importing daskkit costs next to nothing: each public name is loaded when it is first
+used, and distributed, pandas and bokeh with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it. The same names stand in `__all__` and below
+# `TYPE_CHECKING`, for readers and type checkers; tests/test_import.py compares them.
+_HOMES = {
+    "BackendError": "daskkit.errors",
+    "BackendUnavailableError": "daskkit.errors",
+    "CheckError": "daskkit.errors",
+    "ClusterError": "daskkit.errors",
+    "Comparison": "daskkit.comparison.result",
+    "DaskkitError": "daskkit.errors",
+    "Workload": "daskkit.records",
+    "WorkloadError": "daskkit.errors",
+    "build_bag": "daskkit.graphs.bag",
+    "build_delayed": "daskkit.graphs.delayed",
+    "check_close": "daskkit.checks",
+    "check_equal": "daskkit.checks",
+    "cluster": "daskkit.run.cluster",
+    "compare": "daskkit.comparison.compare",
+    "load": "daskkit.comparison.result",
+    "sample": "daskkit.samples.registry",
+    "usable_cores": "daskkit.run.threads",
+}
+
+# Public names that are called otherwise in their module.
+_NAMES = {"sample": "make_workload"}
+
+__all__ = [
+    "BackendError",
+    "BackendUnavailableError",
+    "CheckError",
+    "ClusterError",
+    "Comparison",
+    "DaskkitError",
+    "Workload",
+    "WorkloadError",
+    "__version__",
+    "build_bag",
+    "build_delayed",
+    "check_close",
+    "check_equal",
+    "cluster",
+    "compare",
+    "load",
+    "sample",
+    "usable_cores",
+]
+
+if TYPE_CHECKING:
+    from daskkit.checks import check_close, check_equal
+    from daskkit.comparison.compare import compare
+    from daskkit.comparison.result import Comparison, load
+    from daskkit.errors import (
+        BackendError,
+        BackendUnavailableError,
+        CheckError,
+        ClusterError,
+        DaskkitError,
+        WorkloadError,
+    )
+    from daskkit.graphs.bag import build_bag
+    from daskkit.graphs.delayed import build_delayed
+    from daskkit.records import Workload
+    from daskkit.run.cluster import cluster
+    from daskkit.run.threads import usable_cores
+    from daskkit.samples.registry import make_workload as sample
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on its first use (PEP 562)."""
+    import importlib
+
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module 'daskkit' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(home), _NAMES.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,319 @@
+"""`Comparison`: what was measured, as a table, a verdict, a page and a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskkit.comparison.stats import summarize
+from daskkit.comparison.verdict import format_verdict
+from daskkit.errors import DaskkitError
+from daskkit.files import check_writable, write_text
+from daskkit.loop import short_repr
+from daskkit.records import Host, Repeat, Run, Summary
+from daskkit.units import format_bytes, format_ratio, format_seconds
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from daskkit.report.page import Section
+
+__all__ = ["Comparison", "check_report_path", "load", "save_report"]
+
+_KIND = "daskkit comparison"
+_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One workload on several back ends, measured side by side.
+
+    Made by `compare`, or by `load` from a file. Shows itself as a table with a
+    verdict in a terminal and in a notebook.
+    """
+
+    #: The workload's name.
+    workload: str
+    #: Items that it has.
+    n_items: int
+    #: Workers that each back end was given, unless its specification said otherwise.
+    n_workers: int
+    #: Timed repeats of each back end.
+    n_rounds: int
+    #: When it was started, in UTC, as ISO 8601.
+    created: str
+    #: Where it was measured.
+    host: Host
+    #: What was measured, the plain loop first.
+    runs: tuple[Run, ...]
+
+    @functools.cached_property
+    def summaries(self) -> tuple[Summary, ...]:
+        """The table's rows as records, in the order of `runs`."""
+        loop = self.runs[0]
+        return tuple(summarize(run, loop) for run in self.runs)
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a back end, the plain loop first.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``backend``, ``workers``, ``status``, ``cold_s``, ``median_s``,
+            ``low_s``, ``high_s``, ``speedup``, ``speedup_low``, ``speedup_high``,
+            ``efficiency``, ``cpu_s``, ``peak_memory_bytes`` and ``error``, as
+            described in `daskkit.records.Summary`. Times are wall times in seconds;
+            low and high are 95 % bootstrap intervals; what was not measured is NaN.
+        """
+        import pandas as pd
+
+        columns = [field.name for field in dataclasses.fields(Summary)]
+        rows = [dataclasses.astuple(row) for row in self.summaries]
+        return pd.DataFrame(rows, columns=columns)
+
+    def verdict(self) -> str:
+        """Return a few plain sentences that claim what the intervals allow.
+
+        Returns
+        -------
+        str
+            One sentence a line.
+        """
+        return "\n".join(
+            format_verdict(self.runs, self.summaries, self.n_items, self.n_rounds)
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a report page or the measurements.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Ending in ``.html`` for a self-contained page to look at, or in ``.json``
+            for a file that `load` reads. Replaced if it exists.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        DaskkitError
+            If the path has another ending, is a directory, or can't be written.
+        """
+        target = check_report_path(path)
+        if target.suffix == ".html":
+            return save_report(target, [self])
+        document = {
+            "kind": _KIND,
+            "format": _FORMAT,
+            "comparison": dataclasses.asdict(self),
+        }
+        text = json.dumps(_without_nan(document), indent=1, allow_nan=False)
+        return write_text(target, text + "\n")
+
+    def section(self) -> Section:
+        """Return this comparison as a section of a report page.
+
+        Returns
+        -------
+        daskkit.report.page.Section
+        """
+        from daskkit.report.page import Section
+
+        return Section(
+            workload=self.workload,
+            n_items=self.n_items,
+            n_workers=self.n_workers,
+            n_rounds=self.n_rounds,
+            created=self.created,
+            verdict=tuple(self.verdict().splitlines()),
+            summaries=self.summaries,
+            runs=self.runs,
+            host=self.host,
+        )
+
+    def __repr__(self) -> str:
+        header = (
+            "backend",
+            "workers",
+            "status",
+            "cold",
+            "median",
+            "speed-up",
+            "95 % interval",
+            "efficiency",
+            "CPU",
+            "memory",
+        )
+        rows = [header, *map(_format_row, self.summaries)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if i in (0, 2) else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        return "\n".join([self.workload, *lines, "", self.verdict()])
+
+    def _repr_html_(self) -> str:
+        from daskkit.report.page import format_fragment
+
+        return format_fragment(self.section())
+
+
+def load(path: str | os.PathLike[str]) -> Comparison:
+    """Return a comparison from a file that ``Comparison.save("x.json")`` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. Nothing in it is executed.
+
+    Returns
+    -------
+    Comparison
+        Equal to the one that was saved.
+
+    Raises
+    ------
+    DaskkitError
+        If the file can't be read, or holds something else.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{path} can't be read: {error.strerror or error}"
+        raise DaskkitError(msg) from error
+    except ValueError as error:
+        msg = f"{path} is not a saved comparison: it is not JSON ({error})"
+        raise DaskkitError(msg) from error
+    if not isinstance(document, dict) or document.get("kind") != _KIND:
+        msg = f"{path} is not a saved comparison; write one by comparison.save(path)"
+        raise DaskkitError(msg)
+    if document.get("format") != _FORMAT:
+        msg = (
+            f"{path} has format {document.get('format')!r}, this daskkit reads format "
+            f"{_FORMAT}; use the version of daskkit that wrote it, or a newer one"
+        )
+        raise DaskkitError(msg)
+    try:
+        return _read_comparison(document["comparison"])
+    except (KeyError, TypeError, AttributeError) as error:
+        msg = f"{path} is damaged: {type(error).__name__}: {error}"
+        raise DaskkitError(msg) from error
+
+
+def save_report(
+    path: str | os.PathLike[str], comparisons: Sequence[Comparison]
+) -> Path:
+    """Write one page about several comparisons.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Ending in ``.html``; replaced if it exists.
+    comparisons : sequence of Comparison
+        At least one.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    DaskkitError
+        If it can't be written.
+    """
+    from daskkit.report.page import save_page
+
+    return save_page(path, [comparison.section() for comparison in comparisons])
+
+
+def check_report_path(
+    path: str | os.PathLike[str], suffixes: tuple[str, ...] = (".html", ".json")
+) -> Path:
+    """Return a path to which a comparison can be saved, or raise.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where to save.
+    suffixes : tuple of str
+        Endings that are allowed.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    DaskkitError
+        If it has another ending, is a directory, or can't be written.
+    """
+    target = check_writable(path, f"report{suffixes[0]}")
+    if target.suffix not in suffixes:
+        msg = (
+            f"a comparison can't be saved as {target.name!r}: the name must end in "
+            f"{' or '.join(suffixes)}"
+        )
+        raise DaskkitError(msg)
+    return target
+
+
+def _format_row(row: Summary) -> tuple[str, ...]:
+    interval = f"{format_ratio(row.speedup_low)} to {format_ratio(row.speedup_high)}"
+    return (
+        row.backend,
+        str(row.workers),
+        row.status,
+        format_seconds(row.cold_s),
+        format_seconds(row.median_s),
+        format_ratio(row.speedup),
+        "-" if math.isnan(row.speedup_low) else interval,
+        format_ratio(row.efficiency),
+        format_seconds(row.cpu_s),
+        format_bytes(row.peak_memory_bytes),
+    )
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a document in which null stands for NaN, which JSON doesn't know."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _read_comparison(fields: dict[str, Any]) -> Comparison:
+    host = dict(fields["host"])
+    runs = tuple(_read_run(run) for run in fields["runs"])
+    if not runs:
+        msg = "no runs"
+        raise KeyError(msg)
+    return Comparison(**{**fields, "host": Host(**_with_nan(host, Host)), "runs": runs})
+
+
+def _read_run(fields: dict[str, Any]) -> Run:
+    repeats = tuple(Repeat(**repeat) for repeat in fields["repeats"])
+    return Run(**{**_with_nan(fields, Run), "repeats": repeats})
+
+
+def _with_nan(fields: dict[str, Any], record: type) -> dict[str, Any]:
+    """Return fields with NaN for the null of those that are floats."""
+    floats = {f.name for f in dataclasses.fields(record) if f.type == "float"}
+    return {
+        name: math.nan if value is None and name in floats else value
+        for name, value in fields.items()
+    }

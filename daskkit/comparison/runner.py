@@ -1,0 +1,113 @@
+"""The process in which one back end runs: ``python -m daskkit.comparison.runner FD``.
+
+Every contestant has a process of its own, so that none can disturb, crash or hang the
+comparison, and so that CPU seconds and memory are those of its process tree. The
+parent (`comparison.contestant`) sends commands through a pipe that it inherited; this
+module is the only one that reads the clock for a result.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import signal
+import sys
+import time
+import traceback
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+if TYPE_CHECKING:
+    from daskkit.backends.base import Backend
+    from daskkit.records import Workload
+
+__all__ = ["main"]
+
+
+class _Runner:
+    """Holds the back end between commands."""
+
+    def __init__(self) -> None:
+        self._workload: Workload | None = None
+        self._backend: Backend | None = None
+
+    def load(self, path: list[str], pickled: bytes) -> None:
+        """Take over the parent's import path and its workload."""
+        sys.path[:] = path
+        self._workload = pickle.loads(pickled)
+
+    def start(self, spec_text: str, n_workers: int) -> dict[str, Any]:
+        """Start the back end; its imports count, as they do for its users."""
+        assert self._workload is not None
+        began = time.perf_counter()
+        from daskkit.backends.registry import load_backend, parse_spec
+
+        spec = parse_spec(spec_text)
+        reason = load_backend(spec.name).unavailable(self._workload)
+        if reason is not None:
+            return {"unavailable": reason}
+        self._backend = spec.make(n_workers)
+        self._backend.start(self._workload)
+        return {
+            "start_s": time.perf_counter() - began,
+            "workers": self._backend.n_workers,
+            "setting": self._backend.setting,
+        }
+
+    def run(self) -> tuple[float, bytes]:
+        """Execute the workload once; return its wall time and pickled answer."""
+        assert self._backend is not None
+        gc.collect()
+        began = time.perf_counter()
+        answer = self._backend.run()
+        wall_s = time.perf_counter() - began
+        return wall_s, cloudpickle.dumps(answer, protocol=5)
+
+    def stop(self) -> None:
+        """Stop the back end."""
+        if self._backend is not None:
+            self._backend.stop()
+
+
+def _describe(error: BaseException) -> str:
+    """Return an exception in one line, with its notes and the first cause."""
+    text = " ".join(str(error).split())
+    notes = [" ".join(note.split()) for note in getattr(error, "__notes__", ())]
+    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{line} ({'; '.join(notes)})" if notes else line
+
+
+def _serve(connection: Connection) -> None:
+    """Answer commands until the parent says "exit" or is gone."""
+    runner = _Runner()
+    while True:
+        try:
+            command, arguments = connection.recv()
+        except EOFError:
+            return
+        if command == "exit":
+            return
+        try:
+            reply = ("ok", getattr(runner, command)(*arguments))
+        except KeyboardInterrupt:
+            return
+        except BaseException as error:  # noqa: BLE001 - a contestant may raise anything
+            reply = ("error", (_describe(error), traceback.format_exc()))
+        connection.send(reply)
+
+
+def main() -> None:
+    """Serve the parent at the other end of an inherited file descriptor."""
+    # Ctrl-C belongs to the parent, which ends this process in good order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    descriptor = int(sys.argv[1])
+    os.set_inheritable(descriptor, False)
+    with Connection(descriptor) as connection:
+        _serve(connection)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Workloads as lazy Dask collections; builds graphs, executes nothing."""

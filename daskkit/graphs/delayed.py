@@ -1,0 +1,111 @@
+"""`build_delayed`: a workload as a `dask.delayed.Delayed`, with a tree of combines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dask
+from dask.delayed import Delayed
+
+from daskkit.graphs.partitions import (
+    SPLIT_EVERY,
+    choose_npartitions,
+    combine_parts,
+    cut,
+    make_layer_name,
+)
+from daskkit.loop import run_items
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from daskkit.records import Workload
+
+__all__ = ["build_delayed"]
+
+
+def build_delayed(workload: Workload, *, npartitions: int | None = None) -> Delayed:
+    """Return a workload's answer as a lazy Dask object.
+
+    Builds a graph; computes nothing and starts nothing. It composes with other Dask
+    code and computes on any scheduler.
+
+    Parameters
+    ----------
+    workload : Workload
+        What is to be done.
+    npartitions : int, optional
+        Tasks to cut the items into, at least 1; at most one an item. Default: four a
+        usable core.
+
+    Returns
+    -------
+    dask.delayed.Delayed
+        Its ``compute()`` gives what ``workload.loop()`` gives. With a `combine`,
+        parts are combined where they are, eight at a time, as a tree.
+
+    Raises
+    ------
+    WorkloadError
+        If `npartitions` is not a whole number of at least 1.
+
+    Examples
+    --------
+    >>> import daskkit as dk
+    >>> work = dk.Workload("squares", func=lambda x: x * x, items=range(10))
+    >>> dk.build_delayed(work, npartitions=3).compute(scheduler="synchronous")
+    [0, 1, 4, 9, 16, 25, 36, 49, 64, 81]
+    """
+    npartitions = choose_npartitions(len(workload.items), npartitions)
+    layer = make_layer_name(workload.name, "map")
+    run_part = dask.delayed(_run_part, pure=False, traverse=False)
+    parts = [
+        run_part(
+            workload.func, workload.combine, part, start, dask_key_name=(layer, i)
+        )
+        for i, (start, part) in enumerate(cut(workload.items, npartitions))
+    ]
+    answer = _combine_tree(workload, parts)
+    return answer if workload.combine is not None else _DelayedList.of(answer)
+
+
+def _combine_tree(workload: Workload, parts: list[Delayed]) -> Delayed:
+    """Return one delayed answer made of many, `SPLIT_EVERY` at a time."""
+    combine = dask.delayed(combine_parts, pure=False)
+    # Lists only move when joined: one task takes them all.
+    width = SPLIT_EVERY if workload.combine is not None else len(parts)
+    while len(parts) > 1:
+        layer = make_layer_name(workload.name, "combine")
+        parts = [
+            combine(workload.combine, *parts[i : i + width], dask_key_name=(layer, k))
+            for k, i in enumerate(range(0, len(parts), width))
+        ]
+    return parts[0]
+
+
+def _run_part(
+    func: Callable[[Any], Any],
+    combine: Callable[[list[Any]], Any] | None,
+    items: Collection[Any],
+    start: int,
+) -> Any:
+    """Execute one partition in a worker."""
+    results = run_items(func, items, start)
+    return results if combine is None else combine(list(results))
+
+
+class _DelayedList(Delayed):  # type: ignore[misc] # dask has no types
+    """A delayed list: travels as a partition, arrives as an ordinary list."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, delayed: Delayed) -> _DelayedList:
+        return cls(delayed.key, delayed.dask)
+
+    def __dask_postcompute__(self) -> tuple[Any, tuple[()]]:
+        return _to_list, ()
+
+
+def _to_list(results: Any) -> list[Any]:
+    return list(results[0])

@@ -1,0 +1,48 @@
+"""A progress bar for long work, in terminals and notebooks."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from typing import Any
+
+__all__ = ["make_bar"]
+
+# Short work shows nothing.
+_DELAY_S = 2.0
+
+
+def make_bar(total: int, description: str, *, show: bool | None = None) -> Any:
+    """Return a tqdm bar that appears after two seconds.
+
+    Parameters
+    ----------
+    total : int
+        Steps.
+    description : str
+        What goes on.
+    show : bool, optional
+        None shows it in a terminal and in a notebook, but not in a file or pipe.
+
+    Returns
+    -------
+    tqdm.tqdm
+        A context manager with ``update`` and ``set_postfix_str``.
+    """
+    kernel = sys.modules.get("ipykernel") is not None
+    if kernel and importlib.util.find_spec("ipywidgets") is not None:
+        from tqdm.notebook import tqdm
+    else:
+        # Without ipywidgets the text bar is what a notebook can show.
+        from tqdm.std import tqdm
+    if show is None:
+        show = kernel or sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=description,
+        disable=not show,
+        delay=_DELAY_S,
+        leave=False,
+        file=sys.stderr,
+        dynamic_ncols=True,
+    )

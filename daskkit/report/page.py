@@ -1,0 +1,312 @@
+"""Comparisons as HTML: a page to keep, a fragment for notebooks.
+
+Reads records alone, so that a saved comparison can be shown on a machine that has
+neither the data nor the back ends. Bokeh is imported when a page is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import functools
+import math
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskkit import units
+from daskkit.errors import DaskkitError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from bokeh.plotting import figure
+    from jinja2 import Environment
+
+    from daskkit.records import Host, Run, Summary
+
+__all__ = ["ReportError", "Section", "format_fragment", "format_page", "save_page"]
+
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+class ReportError(DaskkitError, OSError):
+    """A report can't be written where it was asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """One comparison, ready to be shown."""
+
+    #: Name of the workload.
+    workload: str
+    #: Items of the workload.
+    n_items: int
+    #: Workers that the parallel back ends were given.
+    n_workers: int
+    #: Rounds; each back end has one repeat a round.
+    n_rounds: int
+    #: When it was measured, ISO 8601.
+    created: str
+    #: What can be said, in plain sentences; the first one comes in larger type.
+    verdict: tuple[str, ...]
+    #: Rows of the table, in the order in which they are shown.
+    summaries: tuple[Summary, ...]
+    #: The single repeats of each back end.
+    runs: tuple[Run, ...]
+    #: The machine.
+    host: Host
+
+
+def format_page(sections: Sequence[Section], title: str | None = None) -> str:
+    """Return a whole HTML document that shows comparisons one below the other.
+
+    Needs no network to be read: styles, scripts and data are inside, and a content
+    security policy forbids the browser to load anything. Starts nothing.
+
+    Parameters
+    ----------
+    sections : sequence of Section
+        The comparisons. With none of them the page says so.
+    title : str, optional
+        The heading; "Parallel back ends, compared" without it.
+
+    Returns
+    -------
+    str
+        About 1.3 MB, nearly all of it Bokeh's script; small if there is nothing to
+        draw.
+    """
+    from bokeh.resources import Resources
+
+    from daskkit.report import figures
+
+    heading = "Parallel back ends, compared" if title is None else title
+    parts = [_describe(section, f"c{n}") for n, section in enumerate(sections, start=1)]
+    plots = [plot for part in parts for plot in part["plots"]]
+    # The other components are widgets, tables, WebGL and MathJax: 2.7 MB unused.
+    bokeh = Resources(mode="inline", components=["bokeh"])
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            heading=heading,
+            title=heading if len(parts) != 1 else f"{heading}: {sections[0].workload}",
+            parts=parts,
+            looks=figures.LOOKS,
+            palette=figures.PALETTE,
+            font=figures.FONT,
+            bokeh_js=bokeh.render_js() if plots else "",
+            plots=plots,
+        )
+    )
+
+
+def format_fragment(section: Section) -> str:
+    """Return a comparison as a piece of static HTML: verdict, table and bars.
+
+    For ``_repr_html_``: a few kilobytes without scripts, style sheets or identifiers,
+    so it outlives saving, reopening and the cleaning of untrusted notebooks.
+
+    Parameters
+    ----------
+    section : Section
+
+    Returns
+    -------
+    str
+        One ``<div>``.
+    """
+    speedups = [
+        value
+        for row in section.summaries
+        if row.status == "ok"
+        for value in (row.speedup, row.speedup_high)
+        if math.isfinite(value)
+    ]
+    template = _environment().get_template("fragment.html.jinja")
+    return template.render(section=section, full=max(speedups, default=1.0) or 1.0)
+
+
+def save_page(
+    path: str | os.PathLike[str],
+    sections: Sequence[Section],
+    title: str | None = None,
+) -> Path:
+    """Write `format_page` to a file, entirely or not at all.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; its folder must exist. An older file is replaced in one step.
+    sections : sequence of Section
+        The comparisons.
+    title : str, optional
+        See `format_page`.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    ReportError
+        If `path` is a folder, its folder is missing, or the system refuses to write.
+    """
+    target = Path(path)
+    _check_target(target)
+    page = format_page(sections, title)
+    try:
+        _replace(target.resolve(), page)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        msg = (
+            f"can't write the report to '{target}': {reason}; choose a place that "
+            "you may write to"
+        )
+        raise ReportError(msg) from error
+    return target
+
+
+def _check_target(target: Path) -> None:
+    if _is_directory(target):
+        msg = (
+            f"can't write the report to '{target}': it is a directory; name a file, "
+            f"for instance '{target / 'report.html'}'"
+        )
+        raise ReportError(msg)
+    if not _is_directory(target.parent):
+        msg = (
+            f"can't write the report to '{target}': there is no directory "
+            f"'{target.parent}'; make it first, or name another file"
+        )
+        raise ReportError(msg)
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a name that is too long; writing will say so
+        return False
+
+
+def _replace(target: Path, text: str) -> None:
+    """Put `text` in the place of `target`; whoever reads sees the old or the new."""
+    # Opened by name, not by tempfile, whose mode of 0600 the report would keep.
+    draft = target.with_name(f".daskkit-{secrets.token_hex(8)}.tmp")
+    try:
+        # A name that came from undecodable bytes has surrogates, which UTF-8 lacks.
+        with draft.open("x", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(text)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _describe(section: Section, anchor: str) -> dict[str, Any]:
+    """Return what the page's template needs to show one comparison."""
+    from daskkit.report import figures
+
+    rows = section.summaries
+    drawn = [row for row in rows if figures.is_drawn(row)]
+    loop = figures.find_loop(rows)
+    used = {figures.name_look(row, loop) for row in drawn}
+    plots = []
+    if drawn:
+        walls = figures.plot_wall_times(rows, section.runs)
+        plots.append(_embed(walls, f"{anchor}-walls"))
+    # Without the loop there is nothing that a speed-up could refer to.
+    has_speedups = any(math.isfinite(row.speedup) for row in drawn)
+    if has_speedups:
+        speedups = figures.plot_speedups(rows, section.n_workers)
+        plots.append(_embed(speedups, f"{anchor}-speedups"))
+    return {
+        "anchor": anchor,
+        "section": section,
+        "settings": {run.backend: run.setting for run in section.runs},
+        "has_loop": loop is not None,
+        "has_speedups": has_speedups,
+        "looks": [name for name in figures.LOOKS if name in used],
+        "plots": plots,
+    }
+
+
+def _embed(plot: figure, target: str) -> dict[str, Any]:
+    """Return a figure as data that the page's script shows in the element `target`."""
+    from bokeh.core.types import ID
+    from bokeh.embed import json_item
+
+    return dict(json_item(plot, ID(target)))
+
+
+@functools.cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    # Bokeh resolves references in the order of the keys, which Jinja would sort.
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    environment.filters |= {
+        "seconds": units.format_seconds,
+        "size": units.format_bytes,
+        "ratio": units.format_ratio,
+        "count": units.format_count,
+        "moment": _format_moment,
+        "seconds_interval": functools.partial(_format_interval, units.format_seconds),
+        "ratio_interval": functools.partial(_format_interval, units.format_ratio),
+        "percent": _format_percent,
+    }
+    return environment
+
+
+def _format_interval(text: Callable[[float], str], bounds: tuple[float, float]) -> str:
+    """Return "low-high" with the unit once where both share it; "" without bounds.
+
+    Examples
+    --------
+    >>> _format_interval(units.format_seconds, (0.5, 0.75)).split("\N{EN DASH}")
+    ['500', '750 ms']
+    """
+    if not all(map(math.isfinite, bounds)):
+        return ""
+    low, high = (text(bound) for bound in bounds)
+    number, _, unit = low.partition(" ")
+    if unit and high.endswith(f" {unit}"):
+        low = number
+    return f"{low}\N{EN DASH}{high}"
+
+
+def _format_percent(part: float, whole: float) -> str:
+    """Return a share as a CSS length; 0 % where it is no number.
+
+    Examples
+    --------
+    >>> _format_percent(1.5, 2.0), _format_percent(float("nan"), 2.0)
+    ('75.0%', '0.0%')
+    """
+    share = part / whole if whole and math.isfinite(part) else 0.0
+    return f"{100 * share:.1f}%"
+
+
+def _format_moment(created: str) -> str:
+    """Return a time stamp for people; as it is if it isn't ISO 8601.
+
+    Examples
+    --------
+    >>> _format_moment("2026-03-01T09:05:07.123+00:00"), _format_moment("then")
+    ('2026-03-01 09:05 UTC', 'then')
+    """
+    try:
+        moment = dt.datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    zone = moment.tzname() or "local time"
+    return f"{moment:%Y-%m-%d %H:%M} {zone}"

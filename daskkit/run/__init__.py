@@ -1,0 +1,1 @@
+"""Executing workloads: clusters, plans, batches and the loop that feeds workers."""

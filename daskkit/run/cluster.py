@@ -1,0 +1,327 @@
+"""`cluster`: one or many local workers, or a cluster that exists already."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import numbers
+import socket
+from typing import TYPE_CHECKING, Any
+
+import dask.config
+import threadpoolctl
+from dask.utils import parse_bytes
+
+from daskkit.errors import ClusterError
+from daskkit.loop import short_repr
+from daskkit.run.threads import thread_variables, usable_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distributed import Client, Security
+    from distributed.deploy import Cluster
+
+__all__ = ["check_n_workers", "cluster"]
+
+# A scheduler on a loaded machine answers within a second; a dead one never does.
+_CONNECT_TIMEOUT_S = 5
+_LOOPBACK = "127.0.0.1"
+
+
+@contextlib.contextmanager
+def cluster(
+    address: str | Client | Cluster | None = None,
+    *,
+    n_workers: int | None = None,
+    threads_per_worker: int = 1,
+    processes: bool = True,
+    memory_limit: str | float | None = "auto",
+    dashboard_port: int = 0,
+) -> Iterator[Client]:
+    """Yield a `distributed.Client` of a local cluster, or of an existing one.
+
+    While the context is open the client is Dask's default: bags, delayed objects and
+    daskkit's verbs run on it. A local cluster is started on entry and ended on exit,
+    whatever happens in between; it listens on the loopback interface only, and the
+    caller's environment variables are left alone. An existing cluster is left
+    running.
+
+    Parameters
+    ----------
+    address : str, distributed.Client or distributed Cluster, optional
+        An existing cluster to use: the scheduler's address such as
+        ``"tcp://127.0.0.1:8786"``, a client, or any cluster object. None, the
+        default, starts a local cluster.
+    n_workers : int, optional
+        Workers to start, at least 1. Default: one a core that this process may use
+        (see `usable_cores`). ``n_workers=1`` is the single worker.
+    threads_per_worker : int, default 1
+        Tasks that a worker runs at a time, at least 1.
+    processes : bool, default True
+        False runs the workers as threads of this process: nothing is copied, but
+        pure Python code takes turns.
+    memory_limit : str, float or None, default "auto"
+        Memory of each worker: bytes, text such as ``"2GiB"``, a fraction of the
+        machine's up to 1.0, or None for no limit. "auto" shares the machine's memory
+        between the workers.
+    dashboard_port : int, default 0
+        Port of the dashboard on 127.0.0.1; 0 takes a free one. Its address is
+        ``client.dashboard_link``.
+
+    Yields
+    ------
+    distributed.Client
+
+    Raises
+    ------
+    ClusterError
+        If an argument isn't allowed, a port is taken, or no scheduler answers at the
+        address within 5 seconds.
+
+    Notes
+    -----
+    BLAS and OpenMP libraries get ``usable_cores() // (n_workers *
+    threads_per_worker)`` threads in each worker, at least 1, so that workers times
+    threads do not exceed the cores; ``processes=False`` sets that limit in this
+    process for as long as the context is open.
+
+    Examples
+    --------
+    >>> import daskkit as dk
+    >>> with dk.cluster(n_workers=1, processes=False) as client:
+    ...     client.submit(sum, [1, 2, 3]).result()
+    6
+    """
+    if address is not None:
+        local = {
+            "n_workers": n_workers is not None,
+            "threads_per_worker": threads_per_worker != 1,
+            "processes": processes is not True,
+            "memory_limit": memory_limit != "auto",
+            "dashboard_port": dashboard_port != 0,
+        }
+        given = [name for name, is_given in local.items() if is_given]
+        if given:
+            msg = (
+                f"{', '.join(given)} can't be given together with an existing "
+                f"cluster, which has its own; received address={short_repr(address)}"
+            )
+            raise ClusterError(msg)
+        context = _existing(address)
+    else:
+        n_workers = check_n_workers(
+            usable_cores() if n_workers is None else n_workers, ClusterError
+        )
+        _check_whole(threads_per_worker, "threads_per_worker", 1)
+        _check_memory_limit(memory_limit)
+        _check_port(dashboard_port)
+        context = _local(
+            n_workers, threads_per_worker, processes, memory_limit, dashboard_port
+        )
+    with context as client:
+        yield client
+
+
+def check_n_workers(n_workers: object, error: type[Exception]) -> int:
+    """Return a number of workers as an int, or raise.
+
+    Parameters
+    ----------
+    n_workers : int
+        At least 1; NumPy integers are accepted, booleans are not.
+    error : type
+        Class of the exception to raise.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    Exception
+        Of the type `error`, naming what was received and what is allowed.
+
+    Examples
+    --------
+    >>> check_n_workers(2, ValueError)
+    2
+    """
+    return _check_whole(n_workers, "n_workers", 1, error)
+
+
+@contextlib.contextmanager
+def _existing(address: str | Client | Cluster) -> Iterator[Client]:
+    """Yield a client of a cluster that was there before and stays afterwards."""
+    from distributed import Client, Security
+    from distributed.deploy import Cluster
+
+    if isinstance(address, Client):
+        if address.status != "running":
+            msg = f"the client is {address.status}, not running; pass a new one"
+            raise ClusterError(msg)
+        with address.as_current():
+            yield address
+        return
+    if not isinstance(address, (str, Cluster)):
+        msg = (
+            "address must be a scheduler's address such as 'tcp://127.0.0.1:8786', a "
+            f"distributed Client or Cluster, received {short_repr(address)} of type "
+            f"{type(address).__name__}"
+        )
+        raise ClusterError(msg)
+    where = address if isinstance(address, str) else str(address.scheduler_address)
+    security = Security() if isinstance(address, str) else address.security
+    try:
+        with _quiet():
+            _ask_identity(where, security)
+    except (OSError, ValueError, TypeError, RuntimeError, TimeoutError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        msg = (
+            f"no Dask scheduler answers at {where!r} (waited up to "
+            f"{_CONNECT_TIMEOUT_S} s: {reason}); check the address, which "
+            "`dask scheduler` prints at its start, and that it still runs"
+        )
+        raise ClusterError(msg) from error
+    with Client(address, timeout=_CONNECT_TIMEOUT_S) as client:
+        yield client
+
+
+def _ask_identity(address: str, security: Security) -> None:
+    """Return once a scheduler has answered, or raise.
+
+    A `Client` that fails to connect leaves its event loop's thread running for ever;
+    a question on a loop of our own leaves nothing.
+    """
+    from distributed import rpc
+    from distributed.utils import LoopRunner
+
+    async def ask() -> None:
+        connection_args = security.get_connection_args("client")
+        async with rpc(address, connection_args=connection_args) as scheduler:
+            await asyncio.wait_for(scheduler.identity(), _CONNECT_TIMEOUT_S)
+
+    runner = LoopRunner()
+    runner.start()
+    try:
+        with dask.config.set(
+            {"distributed.comm.timeouts.connect": f"{_CONNECT_TIMEOUT_S}s"}
+        ):
+            runner.run_sync(ask)
+    finally:
+        runner.stop()
+
+
+@contextlib.contextmanager
+def _local(
+    n_workers: int,
+    threads_per_worker: int,
+    processes: bool,  # noqa: FBT001 - private, called once
+    memory_limit: str | float | None,
+    dashboard_port: int,
+) -> Iterator[Client]:
+    """Yield a client of a local cluster that lives as long as the context."""
+    from distributed import Client, LocalCluster
+
+    from daskkit.run.nanny import LimitBlas, WorkerNanny
+
+    n_blas = max(1, usable_cores() // (n_workers * threads_per_worker))
+    options: dict[str, Any] = {}  # without processes: no host, and so no socket
+    if processes:
+        options = {
+            "host": _LOOPBACK,
+            "worker_class": WorkerNanny,
+            "env": thread_variables(n_blas),
+            "plugins": (LimitBlas(n_blas),),
+        }
+    with contextlib.ExitStack() as stack:
+        if not processes:
+            stack.enter_context(threadpoolctl.threadpool_limits(limits=n_blas))
+            # Without a socket the scheduler's address has the name of an outer
+            # interface, on which the dashboard doesn't listen.
+            link = dask.config.get("distributed.dashboard.link")
+            stack.enter_context(
+                dask.config.set(
+                    {"distributed.dashboard.link": link.replace("{host}", _LOOPBACK)}
+                )
+            )
+        try:
+            local = LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=threads_per_worker,
+                processes=processes,
+                memory_limit=memory_limit,
+                dashboard_address=f"{_LOOPBACK}:{dashboard_port}",
+                **options,
+            )
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            msg = f"a local cluster of {n_workers} workers did not start: {reason}"
+            raise ClusterError(msg) from error
+        stack.enter_context(local)
+        yield stack.enter_context(Client(local))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep distributed's log from repeating an error that we raise ourselves."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _check_whole(
+    value: object, name: str, least: int, error: type[Exception] = ClusterError
+) -> int:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Integral)
+        or value < least
+    ):
+        msg = (
+            f"{name} must be a whole number of at least {least}, "
+            f"received {short_repr(value)}"
+        )
+        raise error(msg)
+    return int(value)
+
+
+def _check_memory_limit(memory_limit: str | float | None) -> None:
+    if memory_limit is None or memory_limit == "auto":
+        return
+    try:
+        n_bytes = parse_bytes(memory_limit)
+    except (ValueError, TypeError, AttributeError) as error:
+        n_bytes = -1
+        cause: Exception | None = error
+    else:
+        cause = None
+    if n_bytes < 0:
+        msg = (
+            "memory_limit must be 'auto', None, bytes such as 2_000_000_000, text such "
+            f"as '2GiB' or a fraction up to 1.0, received {memory_limit!r}"
+        )
+        raise ClusterError(msg) from cause
+
+
+def _check_port(port: int) -> None:
+    """Raise ClusterError if the dashboard can't have its port.
+
+    distributed would warn and quietly take another one.
+    """
+    _check_whole(port, "dashboard_port", 0)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, port))
+        except (OSError, OverflowError) as error:
+            msg = (
+                f"the dashboard can't have port {port} on {_LOOPBACK} ({error}); "
+                "choose another dashboard_port, or 0 for any that is free"
+            )
+            raise ClusterError(msg) from error

@@ -1,0 +1,104 @@
+"""Worker processes that change nothing in the caller's.
+
+A `Nanny` starts and watches one worker process. Distributed's own leaks variables
+into the environment of the process that starts it, and its children import the
+user's script again; this one does neither.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing.spawn
+import os
+import sys
+from typing import Any
+
+import threadpoolctl
+from distributed import Nanny
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from daskkit.run.threads import thread_variables
+
+__all__ = ["LimitBlas", "WorkerNanny"]
+
+# M_TRIM_THRESHOLD of glibc's malloc.h, with the value that distributed sets through
+# MALLOC_TRIM_THRESHOLD_: freed memory goes back to the system.
+_M_TRIM_THRESHOLD = -1
+_TRIM_THRESHOLD_BYTES = 65_536
+# distributed gives its worker processes this name (nanny.py, WorkerProcess.start).
+_WORKER_PROCESS = "Dask Worker process"
+
+
+class WorkerNanny(Nanny):  # type: ignore[misc] # distributed has no types
+    """A nanny that leaves the environment of its own process as it is.
+
+    distributed puts ``OMP_NUM_THREADS=1`` and others into ``os.environ`` of the
+    calling process before each start (nanny.py, WorkerProcess.start), where joblib
+    and every later child inherit it. Here they are set in the worker itself, and
+    `LimitBlas` limits the libraries that are loaded by then.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pre_spawn_env: dict[str, str] = {}
+        _forget_main()
+
+    async def instantiate(self) -> Any:
+        """Start the worker's process and leave no trace in this one's environment."""
+        try:
+            return await super().instantiate()
+        finally:
+            # Only there to let children with `setproctitle` rename themselves.
+            os.environ.pop("__DASK_PARENT_PID", None)
+
+
+class LimitBlas(WorkerPlugin):  # type: ignore[misc] # distributed has no types
+    """Worker plugin: limit BLAS and OpenMP threads, give freed memory back.
+
+    Parameters
+    ----------
+    n_threads : int
+        Threads that one call into a library may use, at least 1.
+    """
+
+    name = "daskkit-limit-blas"
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+
+    def setup(self, worker: Any) -> None:
+        """Apply the limits in a worker's process, once, before its first task."""
+        del worker
+        import numpy as np  # noqa: F401 - loads its BLAS, so that it is limited
+
+        threadpoolctl.threadpool_limits(limits=self.n_threads)
+        os.environ.update(thread_variables(self.n_threads))
+        if sys.platform == "linux":
+            # musl has no mallopt, and nothing to trim either.
+            mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+            if mallopt is not None:
+                mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
+
+
+def _forget_main() -> None:
+    """Keep worker processes from importing the user's ``__main__`` again.
+
+    multiprocessing's spawned children import the script that started them; without
+    an ``if __name__ == "__main__"`` guard that starts clusters without end. Dask's
+    workers don't need it: functions of ``__main__`` reach them by value. (loky does
+    the same for joblib.)
+    """
+    module = multiprocessing.spawn
+    if getattr(module.get_preparation_data, "_daskkit", False):
+        return
+    original = module.get_preparation_data
+
+    def get_preparation_data(name: str) -> dict[str, Any]:
+        preparation: dict[str, Any] = original(name)
+        if name.startswith(_WORKER_PROCESS):
+            preparation.pop("init_main_from_name", None)
+            preparation.pop("init_main_from_path", None)
+        return preparation
+
+    get_preparation_data._daskkit = True  # type: ignore[attr-defined] # noqa: SLF001 - our own mark
+    module.get_preparation_data = get_preparation_data

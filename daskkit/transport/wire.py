@@ -1,0 +1,377 @@
+"""One object to bytes and back: pickle protocol 5 with its buffers out of band.
+
+Bottom of the transport layer: knows neither shared memory nor Dask. NumPy and pandas
+are recognised without being imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copyreg
+import io
+import pickle
+import sys
+import threading
+import weakref
+from collections import ChainMap
+from typing import TYPE_CHECKING, Any
+
+from daskkit.transport.errors import NoRoomError, UnpicklableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import ModuleType
+
+__all__ = ["Dumped", "describe", "dump", "load", "note"]
+
+#: Arrays below this size are left to NumPy's own reducer: a bytes object copied along
+#: with the stream costs less than a buffer of its own.
+_SMALL_ARRAY = 4096
+
+
+class Dumped:
+    """A pickled object: the stream, its buffers, and what has to outlive them."""
+
+    __slots__ = ("anchors", "buffers", "notes", "stream")
+
+    def __init__(self) -> None:
+        #: The pickle, without the buffers.
+        self.stream: bytes = b""
+        #: What pickle handed out, in its order.
+        self.buffers: list[pickle.PickleBuffer] = []
+        #: For each buffer the pandas object that it was found in, or None: Arrow makes
+        #: a new wrapper of its memory for each pickle, which says nothing of how long
+        #: the memory is going to live.
+        self.anchors: list[weakref.ref[Any] | None] = []
+        #: What handles met on the way asked to be kept alive, see `note`.
+        self.notes: list[Any] = []
+
+    def clear(self) -> None:
+        """Forget everything, before another attempt."""
+        self.stream = b""
+        self.buffers.clear()
+        self.anchors.clear()
+        self.notes.clear()
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the stream and of all buffers."""
+        return len(self.stream) + sum(b.raw().nbytes for b in self.buffers)
+
+
+class _Current(threading.local):
+    """What the dump that runs in this thread is collecting."""
+
+    def __init__(self) -> None:
+        self.dumped: Dumped | None = None
+        self.container: weakref.ref[Any] | None = None
+
+
+_current = _Current()
+
+
+def note(keep: object) -> None:
+    """Ask the running `dump`, if there is one, to keep an object alive.
+
+    A handle calls it when it is pickled: its memory has to live as long as the pickle
+    that mentions it, even if the handle itself is dropped meanwhile.
+
+    Parameters
+    ----------
+    keep : object
+        Appended to `Dumped.notes`.
+    """
+    if _current.dumped is not None:
+        _current.dumped.notes.append(keep)
+
+
+def dump(value: Any) -> Dumped:
+    """Return an object as a stream and buffers; copies no contiguous buffer.
+
+    Plain pickle if it can, cloudpickle if it can't or would write a reference that
+    means something else in another process: to ``__main__``, or to a module that was
+    registered with `cloudpickle.register_pickle_by_value`.
+
+    Parameters
+    ----------
+    value : object
+        Anything that pickle or cloudpickle can take.
+
+    Returns
+    -------
+    Dumped
+        Its buffers still are the object's own memory.
+
+    Raises
+    ------
+    UnpicklableError
+        Naming the part that can't be pickled, and why.
+
+    Examples
+    --------
+    >>> dumped = dump([1, 2])
+    >>> load(dumped.stream, dumped.buffers)
+    [1, 2]
+    """
+    dumped = Dumped()
+    outer = (_current.dumped, _current.container)
+    _current.dumped = dumped
+    try:
+        _dump_into(dumped, value)
+    except MemoryError as error:
+        msg = f"No memory left to pickle {describe(value)}; use a smaller one"
+        raise NoRoomError(msg) from error
+    except Exception as error:  # noqa: BLE001 - __reduce__ is the user's: may raise any
+        part, reason = _find_culprit(value, error)
+        msg = (
+            f"{part} can't be pickled and so can't be sent to another process: "
+            f"{type(reason).__name__}: {reason}. Open or create it within the function"
+        )
+        raise UnpicklableError(msg) from error
+    finally:
+        _current.dumped, _current.container = outer
+    return dumped
+
+
+def load(stream: Any, buffers: Sequence[Any]) -> Any:
+    """Return the object that `dump` took apart.
+
+    Parameters
+    ----------
+    stream : bytes-like
+        `Dumped.stream`.
+    buffers : sequence of bytes-like
+        One for each of `Dumped.buffers`; the object is built on them, without a copy.
+
+    Returns
+    -------
+    object
+    """
+    return pickle.loads(stream, buffers=buffers)
+
+
+def describe(value: Any) -> str:
+    """Return a short text that tells an object from others: type, shape or length.
+
+    Parameters
+    ----------
+    value : object
+        Anything.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> describe([1, 2, 3]), describe(len)
+    ('list of length 3', 'builtin_function_or_method len')
+    """
+    kind = type(value).__name__
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        dtype = getattr(value, "dtype", None)
+        return f"{kind} of shape {shape}" + (f" and dtype {dtype}" if dtype else "")
+    name = getattr(value, "__qualname__", None)
+    if isinstance(name, str):
+        return f"{kind} {name}"
+    if isinstance(value, (list, tuple, dict, set, frozenset, str, bytes, bytearray)):
+        return f"{kind} of length {len(value)}"
+    return kind
+
+
+def _dump_into(dumped: Dumped, value: Any) -> None:
+    """Fill `dumped`, by pickle or, where that is wrong or fails, by cloudpickle."""
+
+    def collect(buffer: pickle.PickleBuffer) -> None:
+        dumped.buffers.append(buffer)
+        dumped.anchors.append(_current.container)
+
+    _current.container = None
+    table = _reducers()
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, protocol=5, buffer_callback=collect)
+    pickler.dispatch_table = table
+    # Whatever the reason, cloudpickle may still manage: a lambda is an AttributeError
+    # here, a local class a PicklingError, a weird __reduce__ anything at all.
+    with contextlib.suppress(Exception):
+        pickler.dump(value)
+        stream = file.getvalue()
+        if not _refers_to_here(stream):
+            dumped.stream = stream
+            return
+    import cloudpickle
+
+    dumped.clear()
+    _current.container = None
+    file = io.BytesIO()
+    pickler = cloudpickle.Pickler(file, protocol=5, buffer_callback=collect)
+    pickler.dispatch_table = ChainMap(table, cloudpickle.Pickler.dispatch_table)
+    pickler.dump(value)
+    dumped.stream = file.getvalue()
+
+
+def _refers_to_here(stream: bytes) -> bool:
+    """Return whether a pickle may name a module that another process lacks.
+
+    A mere mention in a user's string counts too; cloudpickle is right for both. Children
+    of ``spawn`` know the main module as ``__mp_main__``.
+    """
+    if b"__main__" in stream or b"__mp_main__" in stream:
+        return True
+    cloudpickle = sys.modules.get("cloudpickle")
+    if cloudpickle is None:
+        return False
+    by_value: set[str] = cloudpickle.list_registry_pickle_by_value()
+    return any(name.encode() in stream for name in by_value)
+
+
+def _find_culprit(value: Any, error: Exception) -> tuple[str, BaseException]:
+    """Return which part of `value` can't be pickled, as a path, and its own error."""
+    path, reason = "", error
+    for _ in range(3):  # deeper parts are found by reading the message
+        for key, child in _children(value):
+            try:
+                _dump_into(Dumped(), child)
+            except Exception as child_error:  # noqa: BLE001 - as in dump
+                path, value, reason = f"{path}{key}", child, child_error
+                break
+        else:
+            break
+    return f"{describe(value)}{f' (at {path})' if path else ''}", reason
+
+
+def _children(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of a container or a function, each with its place in it."""
+    if isinstance(value, (list, tuple)):
+        yield from ((f"[{i}]", child) for i, child in enumerate(value))
+    elif isinstance(value, dict):
+        yield from ((f"[{key!r:.40}]", child) for key, child in value.items())
+    else:
+        code = getattr(value, "__code__", None)
+        cells = getattr(value, "__closure__", None) or ()
+        names = getattr(code, "co_freevars", ())
+        for name, cell in zip(names, cells, strict=False):
+            with contextlib.suppress(ValueError):  # a cell not filled yet
+                yield f".{name}", cell.cell_contents
+        attributes = getattr(value, "__dict__", None)
+        if isinstance(attributes, dict) and code is None:
+            yield from ((f".{name}", child) for name, child in attributes.items())
+
+
+_tables: dict[tuple[bool, bool], dict[type, Callable[[Any], Any]]] = {}
+
+
+def _reducers() -> dict[type, Callable[[Any], Any]]:
+    """Return pickle's dispatch table with reducers for what NumPy copies in band.
+
+    By exact type, so it costs nothing for all other objects.
+    """
+    numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
+    # A module that another thread is importing right now lacks its classes.
+    have_numpy = numpy is not None and hasattr(numpy, "ma")
+    have_pandas = pandas is not None and hasattr(pandas, "DataFrame")
+    key = (have_numpy, have_pandas)
+    if key not in _tables:
+        table: dict[type, Callable[[Any], Any]] = {}
+        if numpy is not None and have_numpy:
+            table[numpy.ndarray] = _reduce_array
+            table[numpy.ma.MaskedArray] = _reduce_masked
+            for name in ("recarray", "matrix", "memmap"):
+                table[getattr(numpy, name)] = _reduce_subclass
+        if pandas is not None and have_pandas:
+            for name in ("DataFrame", "Series", "Index", "MultiIndex"):
+                table[getattr(pandas, name)] = _reduce_pandas
+        _tables[key] = table
+    # copyreg's table may grow at any time, so it is not copied.
+    return ChainMap(_tables[key], copyreg.dispatch_table)  # type: ignore[return-value]
+
+
+def _numpy() -> ModuleType:
+    import numpy as np
+
+    return np
+
+
+def _reduce_array(array: Any) -> Any:
+    """Reduce an exact ndarray so that its buffer goes out of band.
+
+    NumPy itself does so except for views with gaps, and for datetimes, which don't
+    support the buffer protocol.
+    """
+    dtype = array.dtype
+    if array.nbytes < _SMALL_ARRAY or dtype.hasobject or dtype.kind == "T":
+        return array.__reduce_ex__(5)
+    if dtype.kind in "mM" or (dtype.names is not None and _has_datetime(dtype)):
+        order = "F" if array.flags.fnc else "C"
+        flat = array.ravel(order)
+        return _restore_flat, (flat.view("u1"), dtype, array.shape, order)
+    reduced = array.__reduce_ex__(5)
+    if reduced[0].__name__ == "_reconstruct":  # in band: NumPy found no buffer
+        return _numpy().ascontiguousarray(array).__reduce_ex__(5)
+    return reduced
+
+
+def _has_datetime(dtype: Any) -> bool:
+    """Return whether a structured dtype has a datetime anywhere inside."""
+    if dtype.names is None:
+        return dtype.base.kind in "mM"
+    return any(_has_datetime(dtype[name].base) for name in dtype.names)
+
+
+def _restore_flat(flat: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> Any:
+    return flat.view(dtype).reshape(shape, order=order)
+
+
+def _reduce_subclass(array: Any) -> Any:
+    """Reduce a recarray, matrix or memmap to its plain array and its class."""
+    if array.nbytes < _SMALL_ARRAY or array.dtype.hasobject:
+        return array.__reduce_ex__(5)
+    return _restore_subclass, (_plain_view(array), type(array))
+
+
+def _plain_view(array: Any) -> Any:
+    """Return the same memory as an exact ndarray with an ordinary dtype."""
+    np = _numpy()
+    plain = array.view(np.ndarray)
+    if plain.dtype.type is np.record:  # np.recarray puts it back
+        plain = plain.view(np.dtype((np.void, plain.dtype)))
+    return plain
+
+
+def _restore_subclass(array: Any, cls: type) -> Any:
+    return array.view(cls)
+
+
+def _reduce_masked(array: Any) -> Any:
+    """Reduce a masked array to its data and its mask, two buffers."""
+    np = _numpy()
+    if (
+        array.nbytes < _SMALL_ARRAY
+        or array.dtype.hasobject
+        or array.baseclass is not np.ndarray
+    ):
+        return array.__reduce_ex__(5)
+    mask = None if array.mask is np.ma.nomask else array.mask
+    fill_value = array._fill_value  # noqa: SLF001 - None where the default is in force
+    return _restore_masked, (_plain_view(array), mask, fill_value, array.hardmask)
+
+
+def _restore_masked(data: Any, mask: Any, fill_value: Any, hard_mask: bool) -> Any:
+    np = _numpy()
+    return np.ma.MaskedArray(
+        data,
+        mask=np.ma.nomask if mask is None else mask,
+        fill_value=fill_value,
+        hard_mask=hard_mask,
+        copy=False,
+    )
+
+
+def _reduce_pandas(frame: Any) -> Any:
+    """Reduce as pandas does; its buffers are kept as long as the object itself."""
+    if _current.container is None or _current.container() is None:
+        _current.container = weakref.ref(frame)
+    return frame.__reduce_ex__(5)
+
+

@@ -1,0 +1,1 @@
+"""Workloads out of Python sequences, NumPy arrays and pandas objects."""
