@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from daskkit.errors import CheckError
@@ -45,9 +46,7 @@ def check_equal(result: Any, expected: Any) -> None:
     _compare(result, expected, "result", 0.0, 0.0)
 
 
-def check_close(
-    *, rtol: float = 1e-9, atol: float = 0.0
-) -> Callable[[Any, Any], None]:
+def check_close(*, rtol: float = 1e-9, atol: float = 0.0) -> Callable[[Any, Any], None]:
     """Return a check that allows floating-point numbers to differ a little.
 
     A sum's last digits depend on the order of its terms, and so on the partitioning.
@@ -96,9 +95,7 @@ class _CheckClose:
         return f"check_close(rtol={self.rtol!r}, atol={self.atol!r})"
 
 
-def _compare(
-    result: Any, expected: Any, where: str, rtol: float, atol: float
-) -> None:
+def _compare(result: Any, expected: Any, where: str, rtol: float, atol: float) -> None:
     """Compare two values at the path `where`, children first to last."""
     if type(result) is not type(expected):
         _differ(
@@ -119,7 +116,7 @@ def _compare(
     elif _is_from("numpy", expected, ("ndarray",)):
         _compare_arrays(result, expected, where, rtol, atol)
     elif not _same_scalar(result, expected, rtol, atol):
-        _differ(f"{where} is {short_repr(result)}, the plain loop's is {short_repr(expected)}")
+        _differ_in_value(result, expected, where)
 
 
 def _compare_mappings(
@@ -150,8 +147,12 @@ def _compare_arrays(
                 f"{where} has {field} {getattr(result, field)}, "
                 f"the plain loop's {getattr(expected, field)}"
             )
+    if expected.dtype.names:
+        for name in expected.dtype.names:
+            field = f"{where}[{name!r}]"
+            _compare_arrays(result[name], expected[name], field, rtol, atol)
+        return
     if expected.dtype.hasobject:
-        # Structured dtypes with object fields yield tuples here.
         _compare(result.tolist(), expected.tolist(), where, rtol, atol)
         return
     if isinstance(expected, np.ma.MaskedArray):
@@ -162,18 +163,22 @@ def _compare_arrays(
             0.0,
             0.0,
         )
-        result, expected = result.filled(), expected.filled()
+        # What lies below a mask doesn't count.
+        fill = expected.fill_value
+        result, expected = result.filled(fill), expected.filled(fill)
     result, expected = np.asarray(result), np.asarray(expected)
     if (rtol or atol) and expected.dtype.kind in "fc":
         same = np.isclose(result, expected, rtol=rtol, atol=atol, equal_nan=True)
     elif expected.dtype.kind in "fcmM":
-        same = (result == expected) | ((result != result) & (expected != expected))  # noqa: PLR0124 - NaN and NaT are unequal to themselves
+        # NaN and NaT are unequal to themselves.
+        both_nan = (result != result) & (expected != expected)  # noqa: PLR0124 - see above
+        same = (result == expected) | both_nan
     else:
         same = result == expected
     if np.all(same):
         return
-    if same.shape != expected.shape or expected.ndim == 0:  # structured, or a scalar
-        _differ(f"{where} is {short_repr(result)}, the plain loop's is {short_repr(expected)}")
+    if same.shape != expected.shape or expected.ndim == 0:
+        _differ_in_value(result, expected, where)
     first = tuple(int(i) for i in np.argwhere(~same)[0])
     index = ", ".join(map(str, first))
     n_wrong = int(same.size - np.count_nonzero(same))
@@ -202,25 +207,24 @@ def _compare_pandas(
 
 
 def _same_scalar(result: Any, expected: Any, rtol: float, atol: float) -> bool:
-    if isinstance(expected, (float, complex)):
-        if result == expected or (result != result and expected != expected):  # noqa: PLR0124 - NaN
-            return True
-        # An infinity is only close to itself, whatever the tolerance.
-        finite = math.isfinite(abs(result)) and math.isfinite(abs(expected))
-        return finite and abs(result - expected) <= atol + rtol * abs(expected)
-    if isinstance(expected, Set):
+    if isinstance(expected, AbstractSet):
         return bool(result == expected)
-    same = result == expected
-    if isinstance(same, bool):
-        return same or (result != result and expected != expected)  # noqa: PLR0124 - NaT
     try:
-        return bool(same)
+        # NaN and NaT are unequal to themselves.
+        same = bool(result == expected) or bool(
+            result != result and expected != expected  # noqa: PLR0124 - see above
+        )
     except (TypeError, ValueError) as error:
         msg = (
             f"results of type {_type_name(expected)} can't be compared by == "
             f"({error}); give the workload a check(result, expected)"
         )
         raise CheckError(msg) from error
+    if same or not isinstance(expected, (float, complex)):
+        return same
+    # An infinity is only close to itself, whatever the tolerance.
+    finite = math.isfinite(abs(result)) and math.isfinite(abs(expected))
+    return finite and abs(result - expected) <= atol + rtol * abs(expected)
 
 
 def _is_from(package: str, value: Any, names: tuple[str, ...]) -> bool:
@@ -235,6 +239,11 @@ def _type_name(value: object) -> str:
     kind = type(value)
     prefix = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     return f"{prefix}{kind.__qualname__}"
+
+
+def _differ_in_value(result: object, expected: object, where: str) -> None:
+    own, other = short_repr(result), short_repr(expected)
+    _differ(f"{where} is {own}, the plain loop's is {other}")
 
 
 def _differ(message: str) -> None:

@@ -1,4 +1,4 @@
-"""Every exception that daskkit raises itself; the lowest layer, imports nothing.
+"""Every exception that daskkit raises itself; lowest layer, no imports.
 
 An error says what was wrong, what was received, what is allowed and what to do.
 """
@@ -22,7 +22,7 @@ class WorkloadError(DaskkitError, ValueError):
 
 
 class CheckError(DaskkitError, AssertionError):
-    """A result differs from the plain loop's; the message shows the first difference."""
+    """A result isn't the plain loop's; the message shows the first difference."""
 
 
 class ClusterError(DaskkitError, RuntimeError):

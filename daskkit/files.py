@@ -31,13 +31,14 @@ def check_writable(path: str | os.PathLike[str], example: str) -> Path:
         If it is a directory, or lies in none, or can't be written.
     """
     target = Path(path)
-    if target.is_dir():
+    if _is_directory(target):
         msg = f"{target} is a directory; name a file, such as {target / example}"
         raise DaskkitError(msg)
-    if not target.parent.is_dir():
+    if not _is_directory(target.parent):
         msg = f"{target} can't be written: there is no directory {target.parent}"
         raise DaskkitError(msg)
-    if not os.access(target if target.exists() else target.parent, os.W_OK):
+    place = target if os.path.exists(target) else target.parent  # noqa: PTH110 - False, not an error, for a name that is too long
+    if not os.access(place, os.W_OK):
         msg = f"{target} can't be written: no permission"
         raise DaskkitError(msg)
     return target
@@ -62,14 +63,18 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     DaskkitError
         If the file can't be written; nothing is left of it.
     """
-    target = check_writable(path, "report.html")
+    # A link is followed, not replaced.
+    target = check_writable(path, "report.html").resolve()
     try:
         descriptor, name = tempfile.mkstemp(
             prefix=f".{target.name}.", dir=target.parent, text=True
         )
         temporary = Path(name)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            # A name that came from undecodable bytes has surrogates, which UTF-8 lacks.
+            with os.fdopen(
+                descriptor, "w", encoding="utf-8", errors="backslashreplace"
+            ) as file:
                 file.write(text)
             temporary.replace(target)
         except BaseException:
@@ -79,3 +84,10 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
         msg = f"{target} can't be written: {error.strerror or error}"
         raise DaskkitError(msg) from error
     return target
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a name that is too long; writing will say so
+        return False

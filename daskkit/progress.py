@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from typing import Any
@@ -31,13 +32,13 @@ def make_bar(total: int, description: str, *, show: bool | None = None) -> Any:
     """
     kernel = sys.modules.get("ipykernel") is not None
     if kernel and importlib.util.find_spec("ipywidgets") is not None:
-        from tqdm.notebook import tqdm
+        bar = importlib.import_module("tqdm.notebook").tqdm
     else:
         # Without ipywidgets the text bar is what a notebook can show.
-        from tqdm.std import tqdm
+        bar = importlib.import_module("tqdm.std").tqdm
     if show is None:
         show = kernel or sys.stderr.isatty()
-    return tqdm(
+    return bar(
         total=total,
         desc=description,
         disable=not show,

@@ -8,6 +8,8 @@ import math
 __all__ = ["format_bytes", "format_count", "format_ratio", "format_seconds"]
 
 _KIBI = 1024
+# From here on all digits before the point are shown.
+_LARGE = 1000
 
 
 def format_seconds(seconds: float) -> str:
@@ -26,9 +28,12 @@ def format_seconds(seconds: float) -> str:
     --------
     >>> format_seconds(0.01234), format_seconds(83.4), format_seconds(float("nan"))
     ('12.3 ms', '83.4 s', '-')
+    >>> format_seconds(0.9999), format_seconds(0)
+    ('1.00 s', '0 s')
     """
     if math.isnan(seconds):
         return "-"
+    seconds = _round(seconds)
     size = abs(seconds)
     for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
         if size >= factor:
@@ -79,6 +84,8 @@ def format_ratio(ratio: float) -> str:
     --------
     >>> format_ratio(1.8349), format_ratio(31.4159), format_ratio(1234.5)
     ('1.83', '31.4', '1,234')
+    >>> format_ratio(0.9996), format_ratio(99.96)
+    ('1.00', '100')
     """
     return "-" if math.isnan(ratio) else _three_digits(ratio)
 
@@ -108,5 +115,11 @@ def format_count(n: int, noun: str) -> str:
 def _three_digits(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
+    value = _round(value)
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{decimals}f}"
+
+
+def _round(value: float) -> float:
+    """Return a value with three digits, from which unit and decimals are chosen."""
+    return float(f"{value:.3g}") if abs(value) < _LARGE else value

@@ -13,7 +13,6 @@ from daskkit.comparison.stats import summarize
 from daskkit.comparison.verdict import format_verdict
 from daskkit.errors import DaskkitError
 from daskkit.files import check_writable, write_text
-from daskkit.loop import short_repr
 from daskkit.records import Host, Repeat, Run, Summary
 from daskkit.units import format_bytes, format_ratio, format_seconds
 

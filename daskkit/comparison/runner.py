@@ -104,7 +104,7 @@ def main() -> None:
     # Ctrl-C belongs to the parent, which ends this process in good order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     descriptor = int(sys.argv[1])
-    os.set_inheritable(descriptor, False)
+    os.set_inheritable(descriptor, False)  # noqa: FBT003 - has no keyword
     with Connection(descriptor) as connection:
         _serve(connection)
 

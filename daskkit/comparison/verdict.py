@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daskkit.comparison.stats import FEWEST_ROUNDS, differ
+from daskkit.comparison.stats import differ
+from daskkit.records import FEWEST_ROUNDS
 from daskkit.units import format_count, format_ratio, format_seconds
 
 if TYPE_CHECKING:
@@ -47,10 +48,11 @@ def format_verdict(
         Sentences.
     """
     loop = summaries[0]
-    sentences = [
+    loop_time = (
         f"The plain loop takes {format_seconds(loop.median_s)} for "
         f"{format_count(n_items, 'item')} on one core."
-    ]
+    )
+    sentences = []  # the first one is the headline
     walls = {run.backend: run.walls for run in runs if run.status == "ok"}
     rows = {row.backend: row for row in summaries if row.status == "ok"}
     rivals = {name: row for name, row in rows.items() if name != loop.backend}
@@ -59,8 +61,12 @@ def format_verdict(
             f"{format_count(n_rounds, 'repeat')} can't show which is faster; "
             f"{FEWEST_ROUNDS} or more can."
         )
-    elif rivals:
+        sentences.append(loop_time)
+    elif not rivals:
+        sentences.append(loop_time)
+    else:
         sentences.extend(_rank(loop, rivals, walls, n_rounds))
+        sentences.insert(1, loop_time)
         sentences.extend(_warn_of_cold_start(loop, rivals, walls))
         sentences.extend(_set_against_numpy(runs, rivals, walls))
     for row in summaries:

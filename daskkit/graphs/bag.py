@@ -61,7 +61,7 @@ def build_bag(workload: Workload, *, npartitions: int | None = None) -> Bag:
     npartitions = choose_npartitions(len(workload.items), npartitions)
     name = make_layer_name(workload.name, "map")
     run = functools.partial(run_items, workload.func)
-    tasks = {
+    tasks: dict[Any, Any] = {
         (name, i): (run, part, start)
         for i, (start, part) in enumerate(cut(workload.items, npartitions))
     }
@@ -93,7 +93,8 @@ def reduce_bag(bag: Bag, combine: Callable[[list[Any]], Any]) -> Item:
     55
     """
     combine_all = functools.partial(_combine_all, combine)
-    return bag.reduction(combine_all, combine_all, split_every=SPLIT_EVERY)
+    answer: Item = bag.reduction(combine_all, combine_all, split_every=SPLIT_EVERY)
+    return answer
 
 
 def _combine_all(combine: Callable[[list[Any]], Any], results: Iterable[Any]) -> Any:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import dask
-from dask.delayed import Delayed
+from dask.delayed import Delayed, delayed
 
 from daskkit.graphs.partitions import (
     SPLIT_EVERY,
@@ -58,11 +57,9 @@ def build_delayed(workload: Workload, *, npartitions: int | None = None) -> Dela
     """
     npartitions = choose_npartitions(len(workload.items), npartitions)
     layer = make_layer_name(workload.name, "map")
-    run_part = dask.delayed(_run_part, pure=False, traverse=False)
+    run_part = delayed(_run_part, pure=False, traverse=False)
     parts = [
-        run_part(
-            workload.func, workload.combine, part, start, dask_key_name=(layer, i)
-        )
+        run_part(workload.func, workload.combine, part, start, dask_key_name=(layer, i))
         for i, (start, part) in enumerate(cut(workload.items, npartitions))
     ]
     answer = _combine_tree(workload, parts)
@@ -71,7 +68,7 @@ def build_delayed(workload: Workload, *, npartitions: int | None = None) -> Dela
 
 def _combine_tree(workload: Workload, parts: list[Delayed]) -> Delayed:
     """Return one delayed answer made of many, `SPLIT_EVERY` at a time."""
-    combine = dask.delayed(combine_parts, pure=False)
+    combine = delayed(combine_parts, pure=False)
     # Lists only move when joined: one task takes them all.
     width = SPLIT_EVERY if workload.combine is not None else len(parts)
     while len(parts) > 1:
@@ -94,14 +91,14 @@ def _run_part(
     return results if combine is None else combine(list(results))
 
 
-class _DelayedList(Delayed):  # type: ignore[misc] # dask has no types
+class _DelayedList(Delayed):
     """A delayed list: travels as a partition, arrives as an ordinary list."""
 
     __slots__ = ()
 
     @classmethod
-    def of(cls, delayed: Delayed) -> _DelayedList:
-        return cls(delayed.key, delayed.dask)
+    def of(cls, answer: Delayed) -> _DelayedList:
+        return cls(answer.key, answer.dask)
 
     def __dask_postcompute__(self) -> tuple[Any, tuple[()]]:
         return _to_list, ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ def cut(items: Collection[Any], npartitions: int) -> list[tuple[int, Partition]]
     edges = [n * i // npartitions for i in range(npartitions + 1)]
     return [
         (start, Partition(items[start:stop]))  # type: ignore[index] # Workload holds sequences
-        for start, stop in zip(edges, edges[1:], strict=False)
+        for start, stop in itertools.pairwise(edges)
     ]
 
 

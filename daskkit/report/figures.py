@@ -17,8 +17,8 @@ from bokeh.models import (
     LinearAxis,
     PlainText,
     Range1d,
-    Span,
 )
+from bokeh.models.annotations import Span
 from bokeh.plotting import figure
 
 from daskkit.units import format_ratio, format_seconds
@@ -66,7 +66,7 @@ _MAX_TICKS = 7
 _ROW_PX = 28
 _AXIS_PX = 56
 _LABEL_LENGTH = 24
-_TIP_REPEATS = 12
+_TIP_REPEATS = 7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,14 +79,17 @@ class Look:
     marker: str
     #: Filled with its colour, or with the ground's.
     filled: bool
-    #: What the legend says.
+    #: What the legend says: where the interval lies. What follows from that is for
+    #: the verdict to say, which asks for more.
     meaning: str
 
 
 LOOKS = {
-    "faster": Look("faster", "circle", filled=True, meaning="faster than the loop"),
-    "level": Look("level", "circle", filled=False, meaning="no clear difference"),
-    "slower": Look("slower", "square", filled=True, meaning="slower than the loop"),
+    "faster": Look("faster", "circle", filled=True, meaning="interval above 1"),
+    "level": Look(
+        "level", "circle", filled=False, meaning="interval includes 1, or none"
+    ),
+    "slower": Look("slower", "square", filled=True, meaning="interval below 1"),
     "loop": Look("ink", "diamond", filled=True, meaning="the plain loop"),
 }
 
@@ -299,10 +302,10 @@ def _label_rows(
 ) -> None:
     """Write names on the left, and values on the right, or why there are none."""
     ticker = FixedTicker(ticks=list(_positions(summaries)))
-    values = LinearAxis(ticker=ticker)
+    values = LinearAxis()
     _style_axis(values)
     plot.add_layout(values, "right")
-    plot.yaxis.ticker = ticker
+    plot.yaxis.ticker = ticker  # of both axes
     # PlainText, because Bokeh takes a name with dollar signs for a formula, and would
     # load MathJax from the network.
     plot.yaxis[0].major_label_overrides = {

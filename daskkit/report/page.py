@@ -10,12 +10,12 @@ import dataclasses
 import datetime as dt
 import functools
 import math
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskkit import units
-from daskkit.errors import DaskkitError
+from daskkit.files import write_text
+from daskkit.records import FEWEST_ROUNDS
 
 if TYPE_CHECKING:
     import os
@@ -26,13 +26,9 @@ if TYPE_CHECKING:
 
     from daskkit.records import Host, Run, Summary
 
-__all__ = ["ReportError", "Section", "format_fragment", "format_page", "save_page"]
+__all__ = ["Section", "format_fragment", "format_page", "save_page"]
 
 _TEMPLATES = Path(__file__).with_name("templates")
-
-
-class ReportError(DaskkitError, OSError):
-    """A report can't be written where it was asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +73,11 @@ def format_page(sections: Sequence[Section], title: str | None = None) -> str:
     str
         About 1.3 MB, nearly all of it Bokeh's script; small if there is nothing to
         draw.
+
+    Examples
+    --------
+    >>> format_page([], title="Empty").splitlines()[0]
+    '<!DOCTYPE html>'
     """
     from bokeh.resources import Resources
 
@@ -126,7 +127,11 @@ def format_fragment(section: Section) -> str:
         if math.isfinite(value)
     ]
     template = _environment().get_template("fragment.html.jinja")
-    return template.render(section=section, full=max(speedups, default=1.0) or 1.0)
+    return template.render(
+        section=section,
+        full=max(speedups, default=1.0) or 1.0,
+        interval_name=_name_interval(section),
+    )
 
 
 def save_page(
@@ -152,57 +157,10 @@ def save_page(
 
     Raises
     ------
-    ReportError
+    DaskkitError
         If `path` is a folder, its folder is missing, or the system refuses to write.
     """
-    target = Path(path)
-    _check_target(target)
-    page = format_page(sections, title)
-    try:
-        _replace(target.resolve(), page)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        msg = (
-            f"can't write the report to '{target}': {reason}; choose a place that "
-            "you may write to"
-        )
-        raise ReportError(msg) from error
-    return target
-
-
-def _check_target(target: Path) -> None:
-    if _is_directory(target):
-        msg = (
-            f"can't write the report to '{target}': it is a directory; name a file, "
-            f"for instance '{target / 'report.html'}'"
-        )
-        raise ReportError(msg)
-    if not _is_directory(target.parent):
-        msg = (
-            f"can't write the report to '{target}': there is no directory "
-            f"'{target.parent}'; make it first, or name another file"
-        )
-        raise ReportError(msg)
-
-
-def _is_directory(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # such as a name that is too long; writing will say so
-        return False
-
-
-def _replace(target: Path, text: str) -> None:
-    """Put `text` in the place of `target`; whoever reads sees the old or the new."""
-    # Opened by name, not by tempfile, whose mode of 0600 the report would keep.
-    draft = target.with_name(f".daskkit-{secrets.token_hex(8)}.tmp")
-    try:
-        # A name that came from undecodable bytes has surrogates, which UTF-8 lacks.
-        with draft.open("x", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+    return write_text(path, format_page(sections, title))
 
 
 def _describe(section: Section, anchor: str) -> dict[str, Any]:
@@ -228,9 +186,18 @@ def _describe(section: Section, anchor: str) -> dict[str, Any]:
         "settings": {run.backend: run.setting for run in section.runs},
         "has_loop": loop is not None,
         "has_speedups": has_speedups,
+        "interval_name": _name_interval(section),
+        "fewest_rounds": FEWEST_ROUNDS,
         "looks": [name for name in figures.LOOKS if name in used],
         "plots": plots,
     }
+
+
+def _name_interval(section: Section) -> str:
+    """Return what the interval of a speed-up may be called."""
+    if section.n_rounds < FEWEST_ROUNDS:
+        return "interval"
+    return "95\N{NO-BREAK SPACE}% interval"
 
 
 def _embed(plot: figure, target: str) -> dict[str, Any]:

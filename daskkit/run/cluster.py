@@ -7,27 +7,33 @@ import contextlib
 import logging
 import numbers
 import socket
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import dask.config
-import threadpoolctl
 from dask.utils import parse_bytes
 
 from daskkit.errors import ClusterError
 from daskkit.loop import short_repr
-from daskkit.run.threads import thread_variables, usable_cores
+from daskkit.run.threads import (
+    import_threadpoolctl,
+    thread_variables,
+    usable_cores,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from distributed import Client, Security
-    from distributed.deploy import Cluster
+    from distributed.deploy.cluster import Cluster
 
 __all__ = ["check_n_workers", "cluster"]
 
 # A scheduler on a loaded machine answers within a second; a dead one never does.
 _CONNECT_TIMEOUT_S = 5
 _LOOPBACK = "127.0.0.1"
+# Of a worker that says nothing; frozen and swapped-out processes come back.
+_NEVER = "5000w"
 
 
 @contextlib.contextmanager
@@ -155,7 +161,7 @@ def check_n_workers(n_workers: object, error: type[Exception]) -> int:
 def _existing(address: str | Client | Cluster) -> Iterator[Client]:
     """Yield a client of a cluster that was there before and stays afterwards."""
     from distributed import Client, Security
-    from distributed.deploy import Cluster
+    from distributed.deploy.cluster import Cluster
 
     if isinstance(address, Client):
         if address.status != "running":
@@ -172,7 +178,7 @@ def _existing(address: str | Client | Cluster) -> Iterator[Client]:
         )
         raise ClusterError(msg)
     where = address if isinstance(address, str) else str(address.scheduler_address)
-    security = Security() if isinstance(address, str) else address.security
+    security = getattr(address, "security", None) or Security()
     try:
         with _quiet():
             _ask_identity(where, security)
@@ -217,7 +223,7 @@ def _ask_identity(address: str, security: Security) -> None:
 def _local(
     n_workers: int,
     threads_per_worker: int,
-    processes: bool,  # noqa: FBT001 - private, called once
+    processes: bool,
     memory_limit: str | float | None,
     dashboard_port: int,
 ) -> Iterator[Client]:
@@ -236,8 +242,13 @@ def _local(
             "plugins": (LimitBlas(n_blas),),
         }
     with contextlib.ExitStack() as stack:
+        # Workers spill and lock here; distributed's own folder would stay behind.
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="daskkit-", ignore_cleanup_errors=True)
+        )
         if not processes:
-            stack.enter_context(threadpoolctl.threadpool_limits(limits=n_blas))
+            limits = import_threadpoolctl().threadpool_limits(limits=n_blas)
+            stack.enter_context(limits)
             # Without a socket the scheduler's address has the name of an outer
             # interface, on which the dashboard doesn't listen.
             link = dask.config.get("distributed.dashboard.link")
@@ -252,6 +263,9 @@ def _local(
                 threads_per_worker=threads_per_worker,
                 processes=processes,
                 memory_limit=memory_limit,
+                local_directory=folder,
+                # Nannies see at once when a worker dies; a silent hour is no death.
+                scheduler_kwargs={"worker_ttl": _NEVER},
                 dashboard_address=f"{_LOOPBACK}:{dashboard_port}",
                 **options,
             )

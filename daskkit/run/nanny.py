@@ -13,11 +13,10 @@ import os
 import sys
 from typing import Any
 
-import threadpoolctl
 from distributed import Nanny
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from daskkit.run.threads import thread_variables
+from daskkit.run.threads import import_threadpoolctl, thread_variables
 
 __all__ = ["LimitBlas", "WorkerNanny"]
 
@@ -29,7 +28,7 @@ _TRIM_THRESHOLD_BYTES = 65_536
 _WORKER_PROCESS = "Dask Worker process"
 
 
-class WorkerNanny(Nanny):  # type: ignore[misc] # distributed has no types
+class WorkerNanny(Nanny):
     """A nanny that leaves the environment of its own process as it is.
 
     distributed puts ``OMP_NUM_THREADS=1`` and others into ``os.environ`` of the
@@ -52,7 +51,7 @@ class WorkerNanny(Nanny):  # type: ignore[misc] # distributed has no types
             os.environ.pop("__DASK_PARENT_PID", None)
 
 
-class LimitBlas(WorkerPlugin):  # type: ignore[misc] # distributed has no types
+class LimitBlas(WorkerPlugin):
     """Worker plugin: limit BLAS and OpenMP threads, give freed memory back.
 
     Parameters
@@ -71,7 +70,7 @@ class LimitBlas(WorkerPlugin):  # type: ignore[misc] # distributed has no types
         del worker
         import numpy as np  # noqa: F401 - loads its BLAS, so that it is limited
 
-        threadpoolctl.threadpool_limits(limits=self.n_threads)
+        import_threadpoolctl().threadpool_limits(limits=self.n_threads)
         os.environ.update(thread_variables(self.n_threads))
         if sys.platform == "linux":
             # musl has no mallopt, and nothing to trim either.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 from dask.system import cpu_count
 
-__all__ = ["thread_variables", "usable_cores"]
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["import_threadpoolctl", "thread_variables", "usable_cores"]
 
 # What BLAS and OpenMP libraries read when they are loaded.
 _THREAD_VARIABLES = (
@@ -53,3 +59,22 @@ def thread_variables(n_threads: int) -> dict[str, str]:
     '2'
     """
     return dict.fromkeys(_THREAD_VARIABLES, str(n_threads))
+
+
+def import_threadpoolctl() -> ModuleType:
+    """Return the module threadpoolctl; the environment stays as it was.
+
+    Its import sets ``KMP_DUPLICATE_LIB_OK`` for the rest of the process, and so for
+    all its children.
+
+    Returns
+    -------
+    module
+    """
+    before = dict(os.environ)
+    import threadpoolctl
+
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+    module: ModuleType = threadpoolctl
+    return module

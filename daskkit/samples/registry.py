@@ -101,7 +101,7 @@ def make_workload(name: str, size: str = "small") -> Workload:
 
     Notes
     -----
-    Runs nothing of the workload, but reads the sample's data: up to three seconds for
+    Runs nothing of the workload, but reads the sample's data: three to five seconds for
     ``"landmask"``, under one for the others.
     """
     sample = _import_sample(name)

@@ -1,0 +1,61 @@
+# A machine with Python 3.11 or newer, pip 22.3 or newer and make is enough: the virtual
+# environment is made here, needs no ensurepip and is never activated.
+PY ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+PIP = $(PY) -m pip --disable-pip-version-check --python $(BIN)/python install -q
+REPORT = reports/comparison.html
+# Two processes a core: most tests wait for clusters to start.
+JOBS = 2
+
+.DEFAULT_GOAL = help
+.PHONY: help compare test check format types unit doctest notebooks bench docs clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+compare: $(VENV)/.data ## Compare all back ends on real data and write a report page
+	@mkdir -p reports
+	$(BIN)/daskkit compare flights landmask --report $(REPORT)
+
+test: check unit ## Run all checks: lint, types, tests, doctests, notebooks
+
+check: $(VENV)/.dev ## Check style, types and spelling
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+unit: $(VENV)/.dev ## Run the tests and doctests
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+
+notebooks: $(VENV)/.dev ## Execute the notebooks
+	$(BIN)/python -m pytest -q tests/test_notebooks.py
+
+bench: $(VENV)/.dev ## Run the benchmarks; prints ratios
+	$(BIN)/python benchmarks/run.py
+
+docs: $(VENV)/.dev ## Check that the documents' links and examples hold
+	$(BIN)/python -m pytest -q tests/test_docs.py
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) reports dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made: Makefile
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	  "daskkit needs Python 3.11 or newer; say which: make PY=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PY) -m venv --without-pip $(VENV)
+	@touch $@
+
+$(VENV)/.data: $(VENV)/.made pyproject.toml
+	$(PIP) -e '.[data]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.data

@@ -1,0 +1,72 @@
+"""A headless Chromium for tests of pages: started late, gone afterwards."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+
+__all__ = ["browser", "missing_browser", "resize", "severe_messages"]
+
+_ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",  # root in a container has no user namespace to build one
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--disable-sync",
+    "--disable-component-update",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--hide-scrollbars",
+)
+
+
+def missing_browser():
+    """Return why no browser can be started here, or None."""
+    for program in ("chromium", "chromedriver"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed"
+    return None
+
+
+@contextlib.contextmanager
+def browser(width=1200, height=900):
+    """Give a selenium driver whose window has that many pixels.
+
+    Profile and scratch files of the browser lie in one folder, removed at the end.
+    """
+    from selenium.webdriver import Chrome
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        options = Options()
+        options.binary_location = shutil.which("chromium")
+        for argument in _ARGUMENTS:
+            options.add_argument(argument)
+        options.add_argument(f"--user-data-dir={folder}/profile")
+        options.add_argument(f"--window-size={width},{height}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        service = Service(
+            shutil.which("chromedriver"), env={**os.environ, "TMPDIR": folder}
+        )
+        driver = Chrome(options=options, service=service)
+        try:
+            resize(driver, width, height)
+            yield driver
+        finally:
+            driver.quit()
+
+
+def resize(driver, width, height=900):
+    """Set the size of the page's viewport, also below a window's least width."""
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
+    )
+
+
+def severe_messages(driver):
+    """Return what the browser's console holds of errors since the last call."""
+    log = driver.get_log("browser")
+    return [entry["message"] for entry in log if entry["level"] == "SEVERE"]

@@ -1,0 +1,74 @@
+"""Importing daskkit is cheap, and every public name can still be seen."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import daskkit as dk
+
+SOURCE = Path(dk.__file__)
+
+
+def _run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_import_is_light():
+    """A fresh process that imports daskkit has loaded none of the heavy packages."""
+    heavy = ["distributed", "dask", "pandas", "bokeh", "numpy"]
+    out = _run(f"import sys, daskkit; print([m for m in {heavy} if m in sys.modules])")
+    assert out == "[]"
+
+
+def test_dir_shows_every_public_name():
+    """dir() of a fresh import lists all names of __all__."""
+    out = _run("import daskkit; print(set(daskkit.__all__) - set(dir(daskkit)))")
+    assert out == "set()"
+
+
+@pytest.mark.parametrize("name", dk.__all__)
+def test_public_name_loads(name):
+    """Each public name can be used and has a docstring."""
+    value = getattr(dk, name)
+    assert name == "__version__" or value.__doc__
+
+
+def test_type_checkers_see_every_public_name():
+    """The names imported for type checkers are those of __all__ and of the lazy table."""
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
+    block = next(
+        node
+        for node in tree.body
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+    )
+    typed = {
+        alias.asname or alias.name
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert typed | {"__version__"} == set(dk.__all__)
+    assert typed == set(dk._HOMES)
+
+
+def test_compare_stays_a_function_whatever_is_imported_first():
+    """No subpackage hides a public function of the same name."""
+    out = _run(
+        "import daskkit.comparison.stats, daskkit.report.page, daskkit.samples;"
+        "import daskkit; print(callable(daskkit.compare), callable(daskkit.load))"
+    )
+    assert out == "True True"
+
+
+def test_unknown_attribute_is_an_ordinary_error():
+    """A name that doesn't exist raises AttributeError that says which."""
+    with pytest.raises(AttributeError, match="'daskkit' has no attribute 'mapp'"):
+        dk.mapp  # noqa: B018 - the access is the test
