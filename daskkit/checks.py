@@ -166,7 +166,15 @@ def _compare_arrays(
         # What lies below a mask doesn't count.
         fill = expected.fill_value
         result, expected = result.filled(fill), expected.filled(fill)
-    result, expected = np.asarray(result), np.asarray(expected)
+    _compare_elements(np.asarray(result), np.asarray(expected), where, rtol, atol)
+
+
+def _compare_elements(
+    result: Any, expected: Any, where: str, rtol: float, atol: float
+) -> None:
+    """Compare plain arrays of one dtype and shape."""
+    import numpy as np
+
     if (rtol or atol) and expected.dtype.kind in "fc":
         same = np.isclose(result, expected, rtol=rtol, atol=atol, equal_nan=True)
     elif expected.dtype.kind in "fcmM":

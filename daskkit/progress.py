@@ -38,7 +38,7 @@ def make_bar(total: int, description: str, *, show: bool | None = None) -> Any:
         bar = importlib.import_module("tqdm.std").tqdm
     if show is None:
         show = kernel or sys.stderr.isatty()
-    return bar(
+    return type("Bar", (bar,), {"monitor_interval": 0})(  # 0: no thread that stays
         total=total,
         desc=description,
         disable=not show,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib.metadata
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -18,12 +20,11 @@ import pytest
 import daskkit as dk
 
 # Made once a process by their libraries, and meant to stay: distributed's thread for
-# serialising, tqdm's watch, and the event loop and callbacks of the shared cluster.
+# serialising, and the event loop and callbacks of the shared cluster.
 _LASTING_THREADS = (
     "Dask-Offload",
     "Dask-Callback-Thread",
     "IO loop",
-    "TMonitor",
     "ThreadPoolExecutor",  # dask's threaded scheduler keeps its pool
 )
 # multiprocessing's own helpers, one for the life of the process.
@@ -39,6 +40,14 @@ def pytest_report_header() -> list[str]:
         + ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names),
         f"cores: {dk.usable_cores()} usable of {os.cpu_count()}",
     ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _adopt_orphans():
+    """Make processes whose parent has died children of this one, so that they show."""
+    if sys.platform == "linux":
+        pr_set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -107,7 +116,11 @@ def _look(*, sockets: bool) -> dict[str, dict[object, str]]:
 def _processes() -> dict[object, str]:
     found: dict[object, str] = {}
     for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, ChildProcessError):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                # An adopted orphan that has ended; nobody else will ask for it.
+                os.waitpid(process.pid, os.WNOHANG)
+                continue
             command = " ".join(process.cmdline())
             if not any(name in command for name in _LASTING_PROCESSES):
                 found[process.pid, process.create_time()] = command[:120]
@@ -122,7 +135,7 @@ def _descriptors(*, sockets: bool) -> dict[object, str]:
         return found
     for entry in folder.iterdir():
         with contextlib.suppress(OSError):
-            target = os.readlink(entry)
+            target = str(entry.readlink())
             is_pipe = target.startswith(("pipe:", "anon_inode:"))
             is_socket = target.startswith("socket:")
             lasting = ".hypothesis" in target or "/fd" in target

@@ -30,7 +30,7 @@ def test_directory_is_refused_with_an_example(tmp_path):
 
 def test_missing_folder_is_named(tmp_path):
     """The message says which directory isn't there."""
-    with pytest.raises(DaskkitError, match="there is no directory .*missing"):
+    with pytest.raises(DaskkitError, match=r"there is no directory .*missing"):
         write_text(tmp_path / "missing" / "x.html", "x")
 
 

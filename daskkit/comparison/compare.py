@@ -10,13 +10,13 @@ import pickle
 import random
 import sys
 from collections.abc import Iterable, Mapping
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from daskkit.backends.registry import DEFAULT_SPECS, BackendSpec, parse_spec
 from daskkit.checks import check_equal
-from daskkit.comparison.contestant import Contestant, ContestantError, warden
+from daskkit.comparison.contestant import Contestant, ContestantError, Warden
 from daskkit.comparison.host import describe_host
 from daskkit.comparison.result import Comparison
 from daskkit.errors import BackendError, WorkloadError
@@ -123,8 +123,8 @@ def compare(
     created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     n_steps = repeats + _OTHER_STEPS
     bar = make_bar(n_steps * len(specs), workload.name, show=progress)
-    with bar, warden() as warden_input:
-        match = _Match(workload, pickled, n_workers, n_steps, warden_input, bar)
+    with bar, Warden() as warden:
+        match = _Match(workload, pickled, n_workers, n_steps, warden, bar)
         with match:
             for label, spec in specs.items():
                 match.enter(label, spec)
@@ -150,7 +150,7 @@ class _Match:
         pickled: bytes,
         n_workers: int,
         n_steps: int,
-        warden_input: IO[str],
+        warden: Warden,
         bar: Any,
     ) -> None:
         self.runs: dict[str, Run] = {}
@@ -158,7 +158,7 @@ class _Match:
         self._pickled = pickled
         self._n_workers = n_workers
         self._n_steps = n_steps
-        self._warden_input = warden_input
+        self._warden = warden
         self._bar = bar
         self._contestants: dict[str, Contestant] = {}
         self._steps_left: dict[str, int] = {}
@@ -177,8 +177,9 @@ class _Match:
         """Start a contestant and let it execute the workload for the first time."""
         n_workers = self._n_workers if spec.n_workers is None else spec.n_workers
         self.runs[label] = Run(label, str(spec), n_workers, "", "ok")
-        self._bar.set_postfix_str(f"{label}: start")
-        contestant = Contestant(self._warden_input)
+        # Without a refresh, which would not wait for the bar's delay.
+        self._bar.set_postfix_str(f"{label}: start", refresh=False)
+        contestant = Contestant(self._warden)
         self._contestants[label] = contestant
         self._steps_left[label] = self._n_steps
         try:
@@ -212,7 +213,8 @@ class _Match:
             labels = list(self._contestants)
             order.shuffle(labels)
             for label in labels:
-                self._bar.set_postfix_str(f"{label}: round {i + 1} of {n_rounds}")
+                text = f"{label}: round {i + 1} of {n_rounds}"
+                self._bar.set_postfix_str(text, refresh=False)
                 with self._turn(label) as contestant:
                     before_s = contestant.cpu_s()
                     wall_s, answer = contestant.ask("run", limit_s=self._limit_s)
@@ -224,10 +226,11 @@ class _Match:
     def measure_memory(self) -> None:
         """Let all contestants execute once more, untimed, while memory is read."""
         for label in list(self._contestants):
-            self._bar.set_postfix_str(f"{label}: memory")
+            self._bar.set_postfix_str(f"{label}: memory", refresh=False)
             with self._turn(label) as contestant:
                 with contestant.watch_memory() as samples:
-                    contestant.ask("run", limit_s=self._limit_s)
+                    _, answer = contestant.ask("run", limit_s=self._limit_s)
+                self._check_answer(answer)
                 peak = max(samples, default=0.0)
                 self._note(label, peak_memory_bytes=peak or math.nan)
 

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from multiprocessing import Pipe
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -24,19 +24,20 @@ from daskkit.run.threads import thread_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
-__all__ = ["Contestant", "ContestantError", "memory_kind", "warden"]
+__all__ = ["Contestant", "ContestantError", "Warden", "memory_kind"]
 
 # A thawed process tree catches up on timers and heartbeats before its turn.
 _SETTLE_S = 0.05
 # A contestant gets this long to stop in good order before it is killed.
 _STOP_S = 10.0
 _MEMORY_PERIOD_S = 0.02
-# Ends the sessions that it was told of when its standard input is closed, which
-# happens when the comparison's process is gone, however it went. Frozen processes
-# could not do that themselves.
+# Ends the sessions that it was told of and removes their folder when its standard input
+# is closed, which happens when the comparison's process is gone, however it went.
+# Frozen processes could not do that themselves.
 _WARDEN = """
-import os, signal, sys
+import os, shutil, signal, sys
 sessions = set()
 for line in sys.stdin:
     pid = int(line)
@@ -46,6 +47,7 @@ for pid in sessions:
         os.killpg(pid, signal.SIGKILL)
     except OSError:
         pass
+shutil.rmtree(sys.argv[1], ignore_errors=True)
 """
 
 
@@ -53,17 +55,57 @@ class ContestantError(DaskkitError):
     """A contestant failed; the message is the one line that the table shows."""
 
 
+class Warden:
+    """A process that outlives this one, to end contestants if this one is killed.
+
+    A context manager; on exit the contestants' temporary files are removed.
+    """
+
+    def __init__(self) -> None:
+        #: Where contestants put their temporary files.
+        self.folder = tempfile.mkdtemp(prefix="daskkit-")
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _WARDEN, self.folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def watch(self, pid: int) -> None:
+        """Watch over a session.
+
+        Parameters
+        ----------
+        pid : int
+            Its leader's process id, or the negative of it to forget the session.
+        """
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(f"{pid}\n")
+            self._process.stdin.flush()
+
+
 class Contestant:
     """One back end in a process of its own.
 
     Parameters
     ----------
-    warden_input : file
-        Standard input of a `warden`.
+    warden : Warden
+        Keeps its temporary files, and ends it if this process is killed.
     """
 
-    def __init__(self, warden_input: IO[str]) -> None:
-        self._warden_input = warden_input
+    def __init__(self, warden: Warden) -> None:
+        self._warden = warden
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._connection, theirs = Pipe()
         descriptor = theirs.fileno()
@@ -72,7 +114,12 @@ class Contestant:
             [sys.executable, "-m", "daskkit.comparison.runner", str(descriptor)],
             # One BLAS thread a worker, for all alike; and the same order of sets and
             # dicts in all processes.
-            env={**os.environ, **thread_variables(1), "PYTHONHASHSEED": "0"},
+            env={
+                **os.environ,
+                **thread_variables(1),
+                "PYTHONHASHSEED": "0",
+                "TMPDIR": warden.folder,
+            },
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,
@@ -81,7 +128,7 @@ class Contestant:
             start_new_session=True,
         )
         theirs.close()
-        self._tell_warden(self._process.pid)
+        warden.watch(self._process.pid)
         self._frozen: list[psutil.Process] = []
 
     def ask(self, command: str, *arguments: Any, limit_s: float | None = None) -> Any:
@@ -192,7 +239,7 @@ class Contestant:
         self._process.wait()
         self._connection.close()
         self._output.close()
-        self._tell_warden(-self._process.pid)
+        self._warden.watch(-self._process.pid)
 
     def _tree(self) -> list[psutil.Process]:
         try:
@@ -200,11 +247,6 @@ class Contestant:
             return [root, *root.children(recursive=True)]
         except psutil.Error:
             return []
-
-    def _tell_warden(self, pid: int) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._warden_input.write(f"{pid}\n")
-            self._warden_input.flush()
 
     def _describe_death(self) -> str:
         """Return how the process ended, with the last line that it printed."""
@@ -216,32 +258,6 @@ class Contestant:
         self._output.seek(0)
         lines = self._output.read().decode(errors="replace").strip().splitlines()
         return f"its process {how}" + (f": {lines[-1].strip()}" if lines else "")
-
-
-@contextlib.contextmanager
-def warden() -> Iterator[IO[str]]:
-    """Yield the standard input of a process that outlives this one if it is killed.
-
-    Yields
-    ------
-    file
-        Takes lines: a process id to watch over, or its negative to forget it. When it
-        is closed, the sessions of all ids that were not forgotten are killed.
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _WARDEN],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        text=True,
-    )
-    assert process.stdin is not None
-    try:
-        yield process.stdin
-    finally:
-        process.stdin.close()
-        process.wait()
 
 
 def memory_kind() -> str:

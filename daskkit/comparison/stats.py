@@ -89,8 +89,8 @@ def ratio_interval(
     Returns
     -------
     tuple of float
-        Lower and upper end, dimensionless; both NaN for fewer than 2 repeats of
-        either.
+        Lower and upper end, dimensionless; both NaN for fewer than `FEWEST_ROUNDS`
+        repeats of either.
 
     References
     ----------
@@ -103,7 +103,7 @@ def ratio_interval(
     >>> ratio_interval([2.0] * 5, [1.0] * 5)
     (2.0, 2.0)
     """
-    if min(len(numerator), len(denominator)) < 2:  # noqa: PLR2004 - as above
+    if min(len(numerator), len(denominator)) < FEWEST_ROUNDS:
         return math.nan, math.nan
     return _percentiles(
         _resample_medians(numerator, seed=1) / _resample_medians(denominator, seed=2)
@@ -136,9 +136,7 @@ def differ(one: Sequence[float], other: Sequence[float]) -> bool:
     >>> differ([1.0, 1.1, 1.2, 1.0, 1.1], [2.0, 2.1, 2.0, 2.2, 2.1])
     True
     """
-    if min(len(one), len(other)) < FEWEST_ROUNDS:
-        return False
-    low, high = ratio_interval(one, other)
+    low, high = ratio_interval(one, other)  # NaN compares as False
     return low > _PROCESS_EFFECT or high < 1 / _PROCESS_EFFECT
 
 
@@ -161,8 +159,9 @@ def summarize(run: Run, loop: Run) -> Summary:
     median_s = float(np.median(walls)) if walls else math.nan
     low_s, high_s = median_interval(walls)
     speedup = float(np.median(loop.walls)) / median_s if walls else math.nan
-    is_loop = run is loop
-    low, high = (1.0, 1.0) if is_loop else ratio_interval(loop.walls, walls)
+    low, high = ratio_interval(loop.walls, walls)
+    if run is loop and not math.isnan(low):
+        low, high = 1.0, 1.0
     return Summary(
         backend=run.backend,
         workers=run.workers,

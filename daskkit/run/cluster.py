@@ -258,6 +258,8 @@ def _local(
                 )
             )
         try:
+            # Also for the scheduler, which takes no local_directory.
+            stack.enter_context(dask.config.set({"temporary-directory": folder}))
             local = LocalCluster(
                 n_workers=n_workers,
                 threads_per_worker=threads_per_worker,
