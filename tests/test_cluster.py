@@ -9,12 +9,14 @@ import sys
 import textwrap
 import urllib.request
 
+import dask
 import psutil
 import pytest
 from distributed import Client, LocalCluster
 from distributed.client import _get_global_client as default_client
 
 import daskkit as dk
+from daskkit.run import cluster as cluster_module
 from daskkit.run.threads import import_threadpoolctl
 
 
@@ -239,3 +241,11 @@ def test_works_without_a_main_guard(tmp_path, how):
         timeout=60,
     )
     assert (done.stdout, done.stderr, done.returncode) == ("42\n", "", 0)
+
+
+def test_users_own_settings_are_kept():
+    """What the user has set in Dask's configuration is not overruled."""
+    key = "distributed.admin.tick.interval"
+    with dask.config.set({key: "50ms"}):
+        assert key not in cluster_module._choose_pace()
+    assert cluster_module._choose_pace()[key] == "200ms"

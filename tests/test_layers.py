@@ -17,7 +17,7 @@ ROWS = [
     ["doctor"],
     ["comparison"],
     ["backends", "samples"],
-    ["run", "graphs", "workloads", "report"],
+    ["run", "graphs", "report"],
     ["transport", "records", "checks", "loop", "progress", "files"],
     ["errors", "units"],
 ]

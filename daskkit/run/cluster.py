@@ -34,6 +34,13 @@ _CONNECT_TIMEOUT_S = 5
 _LOOPBACK = "127.0.0.1"
 # Of a worker that says nothing; frozen and swapped-out processes come back.
 _NEVER = "5000w"
+# How often event loops look at the clock, and profilers at the stack: distributed's own
+# value and ours. Two idle workers, their nannies and the scheduler took 13 to 17 % of a
+# core with the former and 6 % with the latter.
+_PACE = {
+    "distributed.admin.tick.interval": ("20ms", "200ms"),
+    "distributed.worker.profile.interval": ("10ms", "50ms"),
+}
 
 
 @contextlib.contextmanager
@@ -257,26 +264,36 @@ def _local(
                     {"distributed.dashboard.link": link.replace("{host}", _LOOPBACK)}
                 )
             )
+        # The folder also for the scheduler, which takes no local_directory.
+        settings = {"temporary-directory": folder, **_choose_pace()}
         try:
-            # Also for the scheduler, which takes no local_directory.
-            stack.enter_context(dask.config.set({"temporary-directory": folder}))
-            local = LocalCluster(
-                n_workers=n_workers,
-                threads_per_worker=threads_per_worker,
-                processes=processes,
-                memory_limit=memory_limit,
-                local_directory=folder,
-                # Nannies see at once when a worker dies; a silent hour is no death.
-                scheduler_kwargs={"worker_ttl": _NEVER},
-                dashboard_address=f"{_LOOPBACK}:{dashboard_port}",
-                **options,
-            )
+            with dask.config.set(settings):
+                local = LocalCluster(
+                    n_workers=n_workers,
+                    threads_per_worker=threads_per_worker,
+                    processes=processes,
+                    memory_limit=memory_limit,
+                    local_directory=folder,
+                    # Nannies see at once when a worker dies; a silent hour is no death.
+                    scheduler_kwargs={"worker_ttl": _NEVER},
+                    dashboard_address=f"{_LOOPBACK}:{dashboard_port}",
+                    **options,
+                )
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             msg = f"a local cluster of {n_workers} workers did not start: {reason}"
             raise ClusterError(msg) from error
         stack.enter_context(local)
         yield stack.enter_context(Client(local))
+
+
+def _choose_pace() -> dict[str, str]:
+    """Return the settings of `_PACE` that the user has not changed."""
+    return {
+        key: ours
+        for key, (theirs, ours) in _PACE.items()
+        if dask.config.get(key) == theirs
+    }
 
 
 @contextlib.contextmanager

@@ -1,1 +1,0 @@
-"""Workloads out of Python sequences, NumPy arrays and pandas objects."""
