@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 import importlib.metadata
+import multiprocessing.resource_tracker
 import os
 import shutil
 import sys
@@ -30,6 +31,8 @@ _LASTING_THREADS = (
 # multiprocessing's own helpers, one for the life of the process.
 _LASTING_PROCESSES = ("resource_tracker", "forkserver")
 _PATIENCE_S = 10.0
+# The client of the shared cluster while there is one.
+_shared: list[object] = []
 
 
 def pytest_report_header() -> list[str]:
@@ -45,6 +48,8 @@ def pytest_report_header() -> list[str]:
 @pytest.fixture(scope="session", autouse=True)
 def _adopt_orphans():
     """Make processes whose parent has died children of this one, so that they show."""
+    # One for the life of the process, with a pipe; here, so that no test is blamed.
+    multiprocessing.resource_tracker.ensure_running()
     if sys.platform == "linux":
         pr_set_child_subreaper = 36
         ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
@@ -71,19 +76,22 @@ def _private_temporary_folder():
 def shared_client(_private_temporary_folder):
     """Yield a client of two worker processes, started once a session."""
     with dk.cluster(n_workers=2) as client:
+        _shared.append(client)
         yield client
+        _shared.clear()
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(request, _private_temporary_folder):
     """Fail a test that leaves a process, thread, descriptor, file or variable behind."""
-    uses_shared = "shared_client" in request.fixturenames
-    if uses_shared:
+    if "shared_client" in request.fixturenames:
         request.getfixturevalue("shared_client")
-    before = _look(sockets=not uses_shared)
+    # The connections of a cluster that lives on come and go.
+    sockets = not _shared
+    before = _look(sockets=sockets)
     yield
     deadline = time.monotonic() + _PATIENCE_S
-    while left := _difference(before, _look(sockets=not uses_shared)):
+    while left := _difference(before, _look(sockets=sockets)):
         if time.monotonic() > deadline:
             pytest.fail(f"left behind: {'; '.join(left)}")
         gc.collect()

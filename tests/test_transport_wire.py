@@ -47,7 +47,7 @@ def arrays(draw):
     shape = hnp.array_shapes(max_dims=3, max_side=6, min_side=0)
     array = draw(hnp.arrays(DTYPES, shape))
     # Above the size from which reducers of our own take over.
-    array = np.ascontiguousarray(np.broadcast_to(array, (200, *array.shape)))
+    array = np.broadcast_to(array, (draw(st.sampled_from([1, 200])), *array.shape)).copy()
     order = draw(st.sampled_from(["C", "F", "view", "transposed"]))
     if order == "F":
         return np.asfortranarray(array)
@@ -76,7 +76,10 @@ def _assert_same_array(back, array):
     assert type(back) is type(array)
     assert back.dtype == array.dtype
     assert back.shape == array.shape
-    np.testing.assert_array_equal(back, array)
+    if array.dtype.names:  # NumPy finds no two NaT in a record equal
+        assert back.tobytes() == array.tobytes()
+    else:
+        np.testing.assert_array_equal(back, array)
     if array.flags.c_contiguous or array.flags.f_contiguous:
         assert back.flags.c_contiguous == array.flags.c_contiguous
         assert back.flags.f_contiguous == array.flags.f_contiguous

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from dask.bag import Bag
 from dask.highlevelgraph import HighLevelGraph
 
 from daskkit.graphs.partitions import (
@@ -15,13 +14,16 @@ from daskkit.graphs.partitions import (
     make_layer_name,
 )
 from daskkit.loop import run_items
+from daskkit.transport.bag import PartitionBag
+from daskkit.transport.carried import Carried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dask.bag import Item
+    from dask.bag import Bag, Item
 
     from daskkit.records import Workload
+    from daskkit.transport.partition import Partition
 
 __all__ = ["build_bag", "reduce_bag"]
 
@@ -60,13 +62,13 @@ def build_bag(workload: Workload, *, npartitions: int | None = None) -> Bag:
     """
     npartitions = choose_npartitions(len(workload.items), npartitions)
     name = make_layer_name(workload.name, "map")
-    run = functools.partial(run_items, workload.func)
+    run = functools.partial(_run_part, Carried(workload.func))
     tasks: dict[Any, Any] = {
-        (name, i): (run, part, start)
+        (name, i): (run, Carried(part), start)
         for i, (start, part) in enumerate(cut(workload.items, npartitions))
     }
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=())
-    return Bag(graph, name, npartitions)
+    return PartitionBag(graph, name, npartitions)
 
 
 def reduce_bag(bag: Bag, combine: Callable[[list[Any]], Any]) -> Item:
@@ -95,6 +97,11 @@ def reduce_bag(bag: Bag, combine: Callable[[list[Any]], Any]) -> Item:
     combine_all = functools.partial(_combine_all, combine)
     answer: Item = bag.reduction(combine_all, combine_all, split_every=SPLIT_EVERY)
     return answer
+
+
+def _run_part(func: Carried, items: Carried, start: int) -> Partition:
+    """Execute one partition in a worker."""
+    return run_items(func.get(), items.get(), start)
 
 
 def _combine_all(combine: Callable[[list[Any]], Any], results: Iterable[Any]) -> Any:

@@ -14,9 +14,11 @@ from daskkit.graphs.partitions import (
     make_layer_name,
 )
 from daskkit.loop import run_items
+from daskkit.transport.bag import leave_worker
+from daskkit.transport.carried import Carried
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from daskkit.records import Workload
 
@@ -58,8 +60,9 @@ def build_delayed(workload: Workload, *, npartitions: int | None = None) -> Dela
     npartitions = choose_npartitions(len(workload.items), npartitions)
     layer = make_layer_name(workload.name, "map")
     run_part = delayed(_run_part, pure=False, traverse=False)
+    func = Carried(workload.func)
     parts = [
-        run_part(workload.func, workload.combine, part, start, dask_key_name=(layer, i))
+        run_part(func, workload.combine, Carried(part), start, dask_key_name=(layer, i))
         for i, (start, part) in enumerate(cut(workload.items, npartitions))
     ]
     answer = _combine_tree(workload, parts)
@@ -81,14 +84,14 @@ def _combine_tree(workload: Workload, parts: list[Delayed]) -> Delayed:
 
 
 def _run_part(
-    func: Callable[[Any], Any],
+    func: Carried,
     combine: Callable[[list[Any]], Any] | None,
-    items: Collection[Any],
+    items: Carried,
     start: int,
 ) -> Any:
     """Execute one partition in a worker."""
-    results = run_items(func, items, start)
-    return results if combine is None else combine(list(results))
+    results = run_items(func.get(), items.get(), start)
+    return results if combine is None else leave_worker(combine(list(results)))
 
 
 class _DelayedList(Delayed):

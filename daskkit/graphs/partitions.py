@@ -10,6 +10,7 @@ from dask.system import cpu_count
 
 from daskkit.errors import WorkloadError
 from daskkit.loop import short_repr
+from daskkit.transport.bag import leave_worker
 from daskkit.transport.partition import Partition
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def combine_parts(combine: Callable[[list[Any]], Any] | None, *parts: Any) -> An
     """
     if combine is None:
         return Partition(result for part in parts for result in part)
-    return combine(list(parts))
+    return leave_worker(combine(list(parts)))
 
 
 def make_layer_name(*words: str) -> str:

@@ -11,11 +11,10 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from daskkit.loop import run_items
 from daskkit.run.batches import Batches
 from daskkit.run.tasks import run_batch
+from daskkit.transport.auto import Packer, unpack
 from daskkit.transport.partition import Partition
 
 if TYPE_CHECKING:
@@ -87,8 +86,9 @@ def _run_batches(
 
     items: Any = workload.items
     n_items = len(items)
-    pickled = cloudpickle.dumps((workload.func, workload.combine))
-    key = f"{workload.name}-batch-{uuid.uuid4().hex[:8]}"
+    packer = Packer()
+    functions = packer.pack((workload.func, workload.combine))
+    run = f"{workload.name}-batch-{uuid.uuid4().hex[:8]}"
     answers: dict[int, Any] = {}
     sizes: dict[int, int] = {}
     position = len(done)
@@ -102,9 +102,9 @@ def _run_batches(
         start, size = position, batches.next_size(n_items - position)
         position += size
         sizes[start] = size
-        part = Partition(items[start : start + size])
+        part = packer.pack(list(items[start : start + size]))
         return client.submit(
-            run_batch, pickled, part, start, key=(key, start), pure=False
+            run_batch, run, functions, part, start, key=(run, start), pure=False
         )
 
     completed = as_completed(with_results=True, raise_errors=False)
@@ -116,7 +116,7 @@ def _run_batches(
                 future.result()  # raises the item's error, with its traceback
             result: BatchResult = outcome
             start = future.key[1]
-            answers[start] = result.answer
+            answers[start] = unpack(result.answer, last=True)
             batches.ended(sizes[start], result.wall_s)
             if position < n_items:
                 completed.add(submit())

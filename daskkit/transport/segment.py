@@ -1,0 +1,520 @@
+"""A block of bytes that local processes share: made, passed on, opened, checked.
+
+A segment is written once and immutable from then on. What travels is a `Ticket`; each
+process that receives one opens the file at once and holds it by a descriptor of its
+own, so the bytes live until the last holder is gone, whichever process made them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from daskkit.transport import contact, files, mapping
+from daskkit.transport.errors import NoRoomError, TransportError
+from daskkit.units import format_bytes
+
+if TYPE_CHECKING:
+    import pickle
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Segment", "Ticket", "attach", "find", "make_segment", "route"]
+
+#: Bytes before the content: a magic number, the token and the size, padded so that the
+#: content starts on a cache line, as NumPy and Arrow like it.
+HEADER = 64
+_MAGIC = b"daskkit transport\0"
+_ALIGNMENT = 64
+_N_TOKEN_BYTES = 16
+
+
+class Ticket(NamedTuple):
+    """All that another process needs to find a segment and to know that it is it."""
+
+    #: Random; also stands in the file, so a recycled pid, descriptor or file name can't
+    #: pass for the segment.
+    token: bytes
+    #: Size of the content.
+    n_bytes: int
+    #: The holder's process and its descriptor there.
+    pid: int
+    fd: int
+    #: File name, None for an anonymous file.
+    path: str | None
+    #: Where the holder runs.
+    place: contact.Place
+    #: Whom to ask where it can't be opened.
+    contact: contact.Contact | None
+    #: The object's description, for errors.
+    what: str
+
+
+class Segment:
+    """One process's hold on a block of shared bytes; freed with the last reference.
+
+    It has a descriptor, or the bytes themselves (after having been spilled to disk, or
+    where no more files may be opened), or only the ticket it came by, in a process that
+    can't open it: `remote.obtain` then gets the bytes in another way.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_finalizer",
+        "fd",
+        "memory",
+        "n_bytes",
+        "path",
+        "ticket",
+        "token",
+        "what",
+    )
+
+    def __init__(self, token: bytes, n_bytes: int, what: str) -> None:
+        self.token = token
+        self.n_bytes = n_bytes
+        self.what = what
+        #: Descriptor, -1 if not open.
+        self.fd = -1
+        self.path: str | None = None
+        #: The bytes themselves, where there is no file.
+        self.memory: memoryview | None = None
+        #: What it came by, where it could not be opened.
+        self.ticket: Ticket | None = None
+        self._finalizer: weakref.finalize[..., Segment] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Segment {self.token.hex()[:8]}, {format_bytes(self.n_bytes)}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the bytes can be read in this process."""
+        return self.fd >= 0 or self.memory is not None
+
+    def hold(self, fd: int, path: str | None = None) -> None:
+        """Take over an open file.
+
+        Parameters
+        ----------
+        fd : int
+            Descriptor of a complete segment; closed with this object.
+        path : str, optional
+            A temporary file of this process, removed with this object.
+        """
+        self.fd, self.path, self.ticket = fd, path, None
+        self._finalizer = weakref.finalize(self, _release, fd, path)
+
+    def map(self) -> memoryview:
+        """Return the content as writable memory of the caller's own.
+
+        Pages are shared with all other readers until they are written to.
+
+        Returns
+        -------
+        memoryview
+            Of `n_bytes` bytes; keeps the memory alive, also after this object's end.
+
+        Raises
+        ------
+        NoRoomError
+            If neither a mapping nor a copy can be had.
+        """
+        if self.fd >= 0:
+            try:
+                return mapping.map_private(self.fd, HEADER + self.n_bytes)[HEADER:]
+            except OSError as error:
+                # Linux allows 65,530 mappings a process by default; copy beyond that.
+                if error.errno != errno.ENOMEM:
+                    raise
+        return memoryview(self.read(0, self.n_bytes))
+
+    def read(self, start: int, stop: int) -> bytearray:
+        """Return a copy of a part of the content.
+
+        Parameters
+        ----------
+        start, stop : int
+            Offsets within the content.
+
+        Returns
+        -------
+        bytearray
+
+        Raises
+        ------
+        NoRoomError
+            If there is no memory for the copy.
+        TransportError
+            If the file is shorter than it should be, or not open.
+        """
+        try:
+            copy = bytearray(stop - start)
+        except MemoryError as error:
+            msg = f"No memory for a copy of {self.what} ({format_bytes(stop - start)})"
+            raise NoRoomError(msg) from error
+        if self.memory is not None:
+            copy[:] = self.memory[start:stop]
+            return copy
+        if self.fd < 0:
+            msg = f"{self!r} of {self.what} is not open in this process"
+            raise TransportError(msg)
+        view, done = memoryview(copy), 0
+        while done < len(copy):
+            n_read = os.preadv(self.fd, [view[done:]], HEADER + start + done)
+            if n_read == 0:
+                msg = f"The file that holds {self.what} was cut short; share it again"
+                raise TransportError(msg)
+            done += n_read
+        return copy
+
+    def __reduce__(self) -> tuple[Callable[..., Segment], tuple[Any, ...]]:
+        contact.stop_message_logs()
+        if self.fd >= 0 and not _is_spilling():
+            # Whoever passes it on is the one to ask: it will be there longest.
+            ticket = Ticket(
+                self.token,
+                self.n_bytes,
+                os.getpid(),
+                self.fd,
+                self.path,
+                contact.find_place(),
+                contact.find_contact(),
+                self.what,
+            )
+            return attach, (ticket,)
+        if self.is_open:
+            content = _picklable(self.memory if self.fd < 0 else self.map())
+            return _restore, (self.token, self.n_bytes, self.what, content)
+        return attach, (self.ticket,)
+
+
+def make_segment(
+    views: Sequence[memoryview], what: str
+) -> tuple[Segment, list[int]] | None:
+    """Return a new segment with some blocks of memory in it, and where each starts.
+
+    Parameters
+    ----------
+    views : sequence of memoryview
+        Contiguous bytes; copied.
+    what : str
+        The object's description, for errors.
+
+    Returns
+    -------
+    tuple of Segment and list of int, or None
+        None where this process has too many files open already, or is told not to share
+        (`route`): the bytes have to travel themselves.
+
+    Raises
+    ------
+    NoRoomError
+        If memory or disk is full.
+    """
+    way = route()
+    if way == "wire" or len(_segments) >= _max_open():
+        return None
+    offsets, n_bytes = [], 0
+    for view in views:
+        offsets.append(n_bytes)
+        n_bytes += -(-view.nbytes // _ALIGNMENT) * _ALIGNMENT
+    token = secrets.token_bytes(_N_TOKEN_BYTES)
+    made = open_new(n_bytes, what, named=way == "file")
+    if made is None:
+        return None
+    fd, path = made
+    try:
+        pieces = [
+            (HEADER + offset, view) for offset, view in zip(offsets, views, strict=True)
+        ]
+        files.write_all(fd, pieces, what=what, n_bytes=n_bytes)
+        finish(fd, token, n_bytes, path, what)
+    except BaseException:
+        _release(fd, path)
+        raise
+    segment = Segment(token, n_bytes, what)
+    segment.hold(fd, path)
+    return _register(segment), offsets
+
+
+def open_new(n_bytes: int, what: str, *, named: bool) -> tuple[int, str | None] | None:
+    """Return a new empty file for a segment: its descriptor, and its path if any.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Size of the content to come.
+    what : str
+        The object's description, for errors.
+    named : bool
+        A temporary file, for processes that can't open an anonymous one.
+
+    Returns
+    -------
+    tuple of int and (str or None), or None
+        None where no more files can be opened.
+
+    Raises
+    ------
+    NoRoomError
+        If there surely is not that much memory.
+    """
+    try:
+        if named or not files.have_memfd():
+            return files.make_named_file()
+        files.check_room(n_bytes, what)
+        return files.make_memory_file(), None
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return None
+        raise
+
+
+def finish(fd: int, token: bytes, n_bytes: int, path: str | None, what: str) -> None:
+    """Complete a segment's file: its exact size, its header, its seals.
+
+    The header comes last: a file that is not complete has none and is not accepted.
+
+    Parameters
+    ----------
+    fd : int
+        Descriptor, all content written.
+    token : bytes
+        The segment's.
+    n_bytes : int
+        Size of the content; the file is extended by zeros to it.
+    path : str or None
+        None for an anonymous file, which is sealed.
+    what : str
+        The object's description, for errors.
+    """
+    try:
+        os.ftruncate(fd, HEADER + n_bytes)
+    except OSError as error:
+        msg = f"No room for {what} ({format_bytes(n_bytes)}): {error.strerror}"
+        raise NoRoomError(msg) from error
+    header = memoryview(_header(token, n_bytes))
+    files.write_all(fd, [(0, header)], what=what, n_bytes=n_bytes)
+    if path is None:
+        files.seal(fd)
+
+
+def attach(ticket: Ticket) -> Segment:
+    """Return this process's hold on the segment of a ticket; never fails.
+
+    Called when a handle is unpickled, in an event loop as well as anywhere else. One
+    that can't be opened here keeps its ticket.
+
+    Parameters
+    ----------
+    ticket : Ticket
+        From another process, or from this one.
+
+    Returns
+    -------
+    Segment
+        The same object for as long as this process holds the same segment.
+    """
+    segment = find(ticket.token)
+    if segment is None:
+        segment = Segment(ticket.token, ticket.n_bytes, ticket.what)
+        segment.ticket = ticket
+        open_by_ticket(segment)
+        return _register(segment)
+    if not segment.is_open:
+        segment.ticket = ticket
+        open_by_ticket(segment)
+    return segment
+
+
+def open_by_ticket(segment: Segment) -> bool:
+    """Open a segment's file if this process can; return whether it is open now.
+
+    Parameters
+    ----------
+    segment : Segment
+        With a ticket, or open already.
+
+    Returns
+    -------
+    bool
+    """
+    ticket = segment.ticket
+    if segment.is_open or ticket is None or _blocked:
+        return segment.is_open
+    here = contact.find_place()
+    if ticket.place.machine != here.machine:
+        return False
+    fd = None
+    if ticket.place.pid_namespace == here.pid_namespace:
+        fd = open_checked(f"/proc/{ticket.pid}/fd/{ticket.fd}", ticket)
+    if fd is None and ticket.path is not None:
+        fd = open_checked(ticket.path, ticket)
+    if fd is not None:
+        if len(_segments) < _max_open():
+            segment.hold(fd)
+        else:  # the mapping stays, the descriptor goes
+            segment.memory = memoryview(_read_all(fd, ticket.n_bytes))
+            segment.ticket = None
+            os.close(fd)
+    return segment.is_open
+
+
+def open_checked(path: str, ticket: Ticket) -> int | None:
+    """Return a descriptor of the file at `path` if it is the ticket's segment.
+
+    Parameters
+    ----------
+    path : str
+        Of a temporary file, or of another process's descriptor.
+    ticket : Ticket
+        What it has to be.
+
+    Returns
+    -------
+    int or None
+        Open for reading only.
+    """
+    try:
+        if path.startswith("/proc/"):
+            # Look before opening: by a recycled pid this may be a pipe or a device.
+            link = os.readlink(path)  # noqa: PTH115 - a magic link, not a real path
+            if not link.startswith(f"/memfd:{files.MEMFD_NAME}"):
+                return None
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        else:
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(path, flags)
+    except OSError:  # gone, another user's, another namespace's: all the same to us
+        return None
+    status = os.fstat(fd)
+    size = HEADER + ticket.n_bytes
+    if (
+        stat.S_ISREG(status.st_mode)
+        and status.st_uid in (os.geteuid(), ticket.place.user)
+        and status.st_size == size
+        and os.pread(fd, HEADER, 0) == _header(ticket.token, ticket.n_bytes)
+    ):
+        return fd
+    os.close(fd)
+    return None
+
+
+def find(token: bytes) -> Segment | None:
+    """Return the segment of that token that this process holds, or None.
+
+    Parameters
+    ----------
+    token : bytes
+        See `Ticket`.
+
+    Returns
+    -------
+    Segment or None
+    """
+    with _lock:
+        return _segments.get(token)
+
+
+def route() -> str:
+    """Return how bytes are to be shared, from Dask's configuration.
+
+    Returns
+    -------
+    str
+        The value of ``daskkit.transport.route``: ``"auto"`` (the default: anonymous
+        memory where the system has it, else a temporary file), ``"file"`` (always a
+        temporary file) or ``"wire"`` (nothing is shared, all bytes are sent).
+
+    Raises
+    ------
+    TransportError
+        If it is anything else.
+    """
+    config = sys.modules.get("dask.config")  # without Dask nobody has set anything
+    way = "auto" if config is None else config.get("daskkit.transport.route", "auto")
+    if way not in ("auto", "file", "wire"):
+        msg = (
+            f"daskkit.transport.route in Dask's configuration is {way!r}; "
+            "available: auto, file, wire"
+        )
+        raise TransportError(msg)
+    return str(way)
+
+
+_lock = threading.RLock()  # a finaliser may run while the same thread holds it
+_segments: weakref.WeakValueDictionary[bytes, Segment] = weakref.WeakValueDictionary()
+
+#: True in tests: this process behaves as if it could open nobody's descriptors.
+_blocked = False
+
+
+def _register(segment: Segment) -> Segment:
+    """Return the one segment of its token, the first to come."""
+    with _lock:
+        return _segments.setdefault(segment.token, segment)
+
+
+def _release(fd: int, path: str | None) -> None:
+    with contextlib.suppress(OSError):
+        os.close(fd)
+    if path is not None:
+        files.remove_named_file(path)
+
+
+def _header(token: bytes, n_bytes: int) -> bytes:
+    header = _MAGIC + token + n_bytes.to_bytes(8, "little")
+    return header.ljust(HEADER, b"\0")
+
+
+def _read_all(fd: int, n_bytes: int) -> memoryview:
+    return mapping.map_private(fd, HEADER + n_bytes)[HEADER:]
+
+
+def _max_open() -> int:
+    """Return how many segments this process may hold: a quarter of its files."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(32, min(soft, 2**16) // 4)
+
+
+def _is_spilling() -> bool:
+    """Return whether Dask is writing this object to its disk, not to a peer.
+
+    A spilled object is dropped from memory, and its descriptor with it: a ticket on
+    disk would lead nowhere. Dask calls the same serialiser for both, so the callers are
+    looked at; 2 us.
+    """
+    frame = sys._getframe(1)  # noqa: SLF001 - the documented way to see one's callers
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name == "distributed.spill" or name.startswith("zict"):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def _picklable(view: memoryview | None) -> pickle.PickleBuffer:
+    from pickle import PickleBuffer
+
+    assert view is not None  # an open segment has a file or memory
+    return PickleBuffer(view)
+
+
+def _restore(token: bytes, n_bytes: int, what: str, content: Any) -> Segment:
+    """Return a segment whose bytes travelled themselves."""
+    segment = find(token)
+    if segment is not None and segment.is_open:
+        return segment
+    segment = Segment(token, n_bytes, what)
+    segment.memory = memoryview(content).cast("B")
+    with _lock:
+        _segments[token] = segment
+    return segment
