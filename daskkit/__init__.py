@@ -19,6 +19,7 @@ _HOMES = {
     "ClusterError": "daskkit.errors",
     "Comparison": "daskkit.comparison.result",
     "DaskkitError": "daskkit.errors",
+    "Shared": "daskkit.transport.shared",
     "Workload": "daskkit.records",
     "WorkloadError": "daskkit.errors",
     "build_bag": "daskkit.graphs.bag",
@@ -29,6 +30,7 @@ _HOMES = {
     "compare": "daskkit.comparison.compare",
     "load": "daskkit.comparison.result",
     "sample": "daskkit.samples.registry",
+    "share": "daskkit.transport.shared",
     "usable_cores": "daskkit.run.threads",
 }
 
@@ -42,6 +44,7 @@ __all__ = [
     "ClusterError",
     "Comparison",
     "DaskkitError",
+    "Shared",
     "Workload",
     "WorkloadError",
     "__version__",
@@ -53,6 +56,7 @@ __all__ = [
     "compare",
     "load",
     "sample",
+    "share",
     "usable_cores",
 ]
 
@@ -74,6 +78,7 @@ if TYPE_CHECKING:
     from daskkit.run.cluster import cluster
     from daskkit.run.threads import usable_cores
     from daskkit.samples.registry import make_workload as sample
+    from daskkit.transport.shared import Shared, share
 
 
 def __getattr__(name: str) -> object:

@@ -16,9 +16,11 @@ from daskkit.graphs.partitions import (
 from daskkit.loop import run_items
 from daskkit.transport.bag import leave_worker
 from daskkit.transport.carried import Carried
+from daskkit.transport.errors import clear_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from daskkit.records import Workload
 
@@ -66,7 +68,8 @@ def build_delayed(workload: Workload, *, npartitions: int | None = None) -> Dela
         for i, (start, part) in enumerate(cut(workload.items, npartitions))
     ]
     answer = _combine_tree(workload, parts)
-    return answer if workload.combine is not None else _DelayedList.of(answer)
+    kind = _ListAnswer if workload.combine is None else _Answer
+    return kind.of(answer)
 
 
 def _combine_tree(workload: Workload, parts: list[Delayed]) -> Delayed:
@@ -94,14 +97,24 @@ def _run_part(
     return results if combine is None else leave_worker(combine(list(results)))
 
 
-class _DelayedList(Delayed):
-    """A delayed list: travels as a partition, arrives as an ordinary list."""
+class _Answer(Delayed):
+    """A delayed answer, whose errors say which object can't be sent."""
 
     __slots__ = ()
 
     @classmethod
-    def of(cls, answer: Delayed) -> _DelayedList:
+    def of(cls, answer: Delayed) -> Self:
         return cls(answer.key, answer.dask)
+
+    def compute(self, **kwargs: Any) -> Any:
+        with clear_errors():
+            return Delayed.compute(self, **kwargs)
+
+
+class _ListAnswer(_Answer):
+    """A delayed list: travels as a partition, arrives as an ordinary list."""
+
+    __slots__ = ()
 
     def __dask_postcompute__(self) -> tuple[Any, tuple[()]]:
         return _to_list, ()

@@ -14,7 +14,7 @@ import time
 import uuid
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from daskkit.transport import contact, mapping, remote, wire
 from daskkit.transport.segment import Segment, make_segment
@@ -22,6 +22,7 @@ from daskkit.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import TracebackType
 
 __all__ = ["Packed", "Packer", "forget_cached", "pack", "unpack"]
 
@@ -64,7 +65,7 @@ class Packed:
     """An object on its way to another process; small, whatever the object's size.
 
     Made by `pack`, opened by `unpack`. It can be pickled any number of times, in any
-    process, and holds the shared memory for as long as it lives.
+    process, and holds the shared memory until it is closed or nothing refers to it.
     """
 
     __slots__ = ("__weakref__", "buffers", "kept", "length", "sent", "stream", "what")
@@ -129,11 +130,34 @@ class Packed:
             ]
         return _make_packed, (parts, self.kept, self.what, self.length, number)
 
-    def forget_sent(self) -> None:
-        """Free the memory with this object, even if a task has yet to receive it."""
-        if self.sent is not None:
-            _awaited.difference_update(number for _, number in self.sent)
-            self.sent.clear()
+    def close(self) -> None:
+        """Free the shared memory now; a second call does nothing.
+
+        Processes that have received the object keep what they need; tasks that have yet
+        to receive it will fail. Call it when the last task is done: otherwise the
+        memory waits for the garbage collector, and for a scheduler in this process to
+        forget the task, which it never does for tasks that fail before any of their
+        name has succeeded (`SchedulerState.unknown_durations`, distributed 2026.8).
+        Received and small objects have nothing to free.
+        """
+        if self.sent is None:
+            return
+        _awaited.difference_update(number for _, number in self.sent)
+        self.sent.clear()  # the finaliser then has nothing to wait for
+        self.sent = None
+        for segment in self.segments():
+            segment.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def segments(self) -> set[Segment]:
         """Return the shared memory that the object needs.
@@ -356,6 +380,8 @@ class _Cache:
                 cache._drop(key)  # noqa: SLF001 - its own method, by a weak reference
 
         with self._lock:
+            self._drop(key)
+            entry.segment.leases += 1
             self._entries[key] = entry
             self._watches[key] = weakref.ref(target, forget)
             limit = _cache_limit()
@@ -368,13 +394,15 @@ class _Cache:
     def clear(self) -> None:
         """Forget all entries."""
         with self._lock:
-            self._entries.clear()
-            self._watches.clear()
+            for key in list(self._entries):
+                self._drop(key)
 
     def _drop(self, key: _Key) -> None:
         with self._lock:
-            self._entries.pop(key, None)
             self._watches.pop(key, None)
+            entry = self._entries.pop(key, None)
+        if entry is not None:
+            entry.segment.release()
 
 
 _cache = _Cache()
@@ -429,6 +457,8 @@ def _pack(
     segments = tuple(packed.segments())
     if segments:
         packed.sent = []
+        for segment in segments:
+            segment.leases += 1
         weakref.finalize(packed, _linger, segments, packed.sent).atexit = False
     return packed
 

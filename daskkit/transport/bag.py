@@ -30,6 +30,7 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
 from daskkit.transport import auto, contact, partition
+from daskkit.transport.errors import clear_errors
 from daskkit.transport.partition import Partition, send_whole
 
 if TYPE_CHECKING:
@@ -104,6 +105,11 @@ class PartitionItem(core.Item):
         """Return an item with ``func(item)``; see `dask.bag.Item.apply`."""
         return _wrap_item(super().apply(func))
 
+    def compute(self, **kwargs: Any) -> Any:
+        """Return the item's value; see `dask.bag.Item.compute`."""
+        with clear_errors():
+            return super().compute(**kwargs)
+
     def to_delayed(self, optimize_graph: bool = True) -> Delayed:
         """Return the item as a `dask.delayed.Delayed`."""
         (delayed,) = _to_delayed(self, [self.key], optimize_graph=optimize_graph)
@@ -117,6 +123,11 @@ class PartitionBag(core.Bag):
 
     def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return deliver, (contact.find_place(),)
+
+    def compute(self, **kwargs: Any) -> Any:
+        """Return the bag's elements in a list; see `dask.bag.Bag.compute`."""
+        with clear_errors():
+            return super().compute(**kwargs)
 
     # The methods of Bag that name the class Bag instead of type(self).
 

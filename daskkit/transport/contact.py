@@ -101,7 +101,7 @@ def stop_message_logs() -> None:
 
     For each worker it logs the last 1000 messages that took less than 1 MB on the wire
     (`distributed.batched.BatchedSend.recent_message_log`), for nothing but debugging. A
-    handle is small on the wire, and would hold its memory for as long as it is in there.
+    handle is small on the wire, and would hold its memory as long as it is in there.
     """
     module = sys.modules.get("distributed.scheduler")
     if module is None:

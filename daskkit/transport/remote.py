@@ -78,9 +78,12 @@ def obtain(wanted: Segment) -> None:
     if segment.open_by_ticket(wanted):
         return
     with _obtaining:  # one at a time: others of this process want the same bytes
-        ticket = wanted.ticket
-        if segment.open_by_ticket(wanted) or ticket is None:
+        if segment.open_by_ticket(wanted):
             return
+        ticket = wanted.ticket
+        if ticket is None:
+            msg = f"{wanted.what} was released by this process; pack or share it again"
+            raise TransportError(msg)
         if ticket.contact is None:
             raise TransportError(_gone(ticket, "and nobody can be asked for it"))
         same_machine = ticket.place.machine == contact.find_place().machine

@@ -68,6 +68,7 @@ class Segment:
         "__weakref__",
         "_finalizer",
         "fd",
+        "leases",
         "memory",
         "n_bytes",
         "path",
@@ -80,6 +81,8 @@ class Segment:
         self.token = token
         self.n_bytes = n_bytes
         self.what = what
+        #: How many users in this process have yet to `release` it, see there.
+        self.leases = 0
         #: Descriptor, -1 if not open.
         self.fd = -1
         self.path: str | None = None
@@ -109,6 +112,19 @@ class Segment:
         """
         self.fd, self.path, self.ticket = fd, path, None
         self._finalizer = weakref.finalize(self, _release, fd, path)
+
+    def release(self) -> None:
+        """End one lease; with the last one the memory goes, whoever refers to this.
+
+        Without a call the memory goes when nothing refers to this object. A scheduler
+        in the same process may refer to it for ever.
+        """
+        self.leases -= 1
+        if self.leases == 0 and self._finalizer is not None:
+            with _lock:
+                _segments.pop(self.token, None)
+            self.fd, self.path = -1, None
+            self._finalizer()
 
     def map(self) -> memoryview:
         """Return the content as writable memory of the caller's own.
@@ -177,21 +193,24 @@ class Segment:
         contact.stop_message_logs()
         if self.fd >= 0 and not _is_spilling():
             # Whoever passes it on is the one to ask: it will be there longest.
-            ticket = Ticket(
-                self.token,
-                self.n_bytes,
-                os.getpid(),
-                self.fd,
-                self.path,
-                contact.find_place(),
-                contact.find_contact(),
-                self.what,
-            )
-            return attach, (ticket,)
+            return attach, (self._make_ticket(),)
         if self.is_open:
             content = _picklable(self.memory if self.fd < 0 else self.map())
             return _restore, (self.token, self.n_bytes, self.what, content)
-        return attach, (self.ticket,)
+        return attach, (self.ticket or self._make_ticket(),)
+
+    def _make_ticket(self) -> Ticket:
+        """Return what another process needs; of no use to it if this is closed."""
+        return Ticket(
+            self.token,
+            self.n_bytes,
+            os.getpid(),
+            self.fd,
+            self.path,
+            contact.find_place(),
+            contact.find_contact(),
+            self.what,
+        )
 
 
 def make_segment(

@@ -116,7 +116,7 @@ class Shared(Generic[_T]):
         returned stay valid.
         """
         if self._packed is not None:
-            self._packed.forget_sent()
+            self._packed.close()
         self._packed = None
         self._value.clear()
 
