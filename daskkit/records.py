@@ -206,7 +206,7 @@ class Host:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """One row of a comparison's table; computed from a `Run` by `compare.stats`."""
+    """One row of a comparison's table; computed from a `Run` by `comparison.stats`."""
 
     #: The row's name.
     backend: str

@@ -15,7 +15,11 @@ from daskkit.backends.registry import (
     parse_spec,
 )
 
-SPECS = [*DEFAULT_SPECS, "multiprocessing:start_method=spawn", "dask-bag:processes=no"]
+SPECS = [
+    *dict.fromkeys([*DEFAULT_SPECS, *names()]),
+    "multiprocessing:start_method=spawn",
+    "dask-bag:processes=no",
+]
 
 
 def _square(x):

@@ -25,7 +25,7 @@ def test_size_is_possible(n_workers, item_s, n_left):
 def test_size_follows_the_cost():
     """Ten times the cost makes a batch of a tenth of the items."""
     sizes = [Batches(2, item_s).next_size(10**6) for item_s in (1e-4, 1e-3)]
-    assert sizes == [500, 50]
+    assert sizes == [2_000, 200]
 
 
 def test_many_workers_get_longer_batches():

@@ -223,7 +223,7 @@ def test_failing_back_end_is_a_row():
 def test_unavailable_back_end_is_a_row():
     """A back end that can't run says why and what to do."""
     rows = _rows(_compare(dk.Workload("w", _square, [1]), "numpy"))
-    assert rows["numpy"].status == "unavailable"
+    assert (rows["numpy"].status, rows["numpy"].workers) == ("unavailable", 1)
     assert "pass vectorized=" in rows["numpy"].error
 
 

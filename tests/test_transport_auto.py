@@ -30,8 +30,9 @@ needs_memfd = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def _no_cache_left():
-    """Start and end each test with nothing kept for a next call."""
+def _no_cache_left(monkeypatch):
+    """Start and end each test with nothing kept for a next call or a late receiver."""
+    monkeypatch.setattr(auto, "_LINGER_S", 0)
     auto.forget_cached()
     yield
     auto.forget_cached()
@@ -459,8 +460,10 @@ def test_forked_child_leaves_its_parents_files_alone():
         packed = auto.pack(np.arange(LARGE))
     (held,) = packed.segments()
     path = Path(held.path)
-    with pytest.warns(DeprecationWarning) if sys.version_info >= (3, 12) else (
-        contextlib.nullcontext()
+    with (
+        pytest.warns(DeprecationWarning)
+        if sys.version_info >= (3, 12)
+        else (contextlib.nullcontext())
     ):
         pid = os.fork()
     if pid == 0:
@@ -504,9 +507,7 @@ def test_place_tells_machines_namespaces_and_users_apart():
     _, (ticket,) = held.__reduce__()
     here = contact.find_place()
     assert ticket.place == here
-    elsewhere = ticket._replace(
-        token=b"0" * 16, place=here._replace(machine="another")
-    )
+    elsewhere = ticket._replace(token=b"0" * 16, place=here._replace(machine="another"))
     assert not segment.attach(elsewhere).is_open
 
 
@@ -562,3 +563,33 @@ def test_packed_shows_what_it_is():
     assert repr(auto.pack(np.zeros(LARGE))) == (
         "<Packed ndarray of shape (200000,) and dtype float64, 1.53 MiB>"
     )
+
+
+def test_close_frees_memory_that_others_refer_to():
+    """Closing ends the memory, though a scheduler still refers to the object."""
+    packed = auto.pack(np.arange(LARGE))
+    copy = pickle.loads(pickle.dumps(packed))  # as a scheduler in this process has it
+    (held,) = copy.segments()
+    with packed:
+        np.testing.assert_array_equal(auto.unpack(copy), np.arange(LARGE))
+    packed.close()
+    assert not held.is_open
+    with pytest.raises(TransportError, match="released by this process"):
+        auto.unpack(copy)
+    with pytest.raises(TransportError, match="released it"):
+        auto.unpack(pickle.loads(pickle.dumps(copy)))
+
+
+def test_close_leaves_other_users_alone():
+    """Closing one object doesn't take from another what both share."""
+    array, packer = np.arange(LARGE), auto.Packer()
+    one, other = packer.pack([array, 1]), packer.pack([array, 2])
+    one.close()
+    np.testing.assert_array_equal(auto.unpack(other)[0], array)
+    other.close()
+    third = auto.Packer().pack(array)  # still cached for the next call
+    np.testing.assert_array_equal(auto.unpack(third), array)
+    third.close()
+    (held,) = third.segments()
+    del array
+    assert not held.is_open

@@ -47,7 +47,9 @@ def arrays(draw):
     shape = hnp.array_shapes(max_dims=3, max_side=6, min_side=0)
     array = draw(hnp.arrays(DTYPES, shape))
     # Above the size from which reducers of our own take over.
-    array = np.broadcast_to(array, (draw(st.sampled_from([1, 200])), *array.shape)).copy()
+    array = np.broadcast_to(
+        array, (draw(st.sampled_from([1, 200])), *array.shape)
+    ).copy()
     order = draw(st.sampled_from(["C", "F", "view", "transposed"]))
     if order == "F":
         return np.asfortranarray(array)

@@ -188,6 +188,8 @@ class _Match:
                 "start", str(spec), self._n_workers, limit_s=self._limit_s
             )
             if "unavailable" in started:
+                if started["single"]:
+                    self._note(label, workers=1)
                 self._drop(label, "unavailable", started["unavailable"])
                 return
             self._note(label, **started)

@@ -69,7 +69,8 @@ class Comparison:
             ``low_s``, ``high_s``, ``speedup``, ``speedup_low``, ``speedup_high``,
             ``efficiency``, ``cpu_s``, ``peak_memory_bytes`` and ``error``, as
             described in `daskkit.records.Summary`. Times are wall times in seconds;
-            low and high are 95 % bootstrap intervals; what was not measured is NaN.
+            low and high are 95 % intervals (see `comparison.stats`); what was not
+            measured is NaN.
         """
         import pandas as pd
 

@@ -46,9 +46,10 @@ class _Runner:
         from daskkit.backends.registry import load_backend, parse_spec
 
         spec = parse_spec(spec_text)
-        reason = load_backend(spec.name).unavailable(self._workload)
+        backend = load_backend(spec.name)
+        reason = backend.unavailable(self._workload)
         if reason is not None:
-            return {"unavailable": reason}
+            return {"unavailable": reason, "single": backend.single}
         self._backend = spec.make(n_workers)
         self._backend.start(self._workload)
         return {

@@ -121,7 +121,8 @@ def _run_batches(
             if position < n_items:
                 completed.add(submit())
     finally:
-        client.cancel(list(completed.futures), reason="daskkit: run ended")
+        if left := list(completed.futures):
+            client.cancel(left, reason="daskkit: run ended")
     parts = [answers[start] for start in sorted(answers)]
     if workload.combine is not None:
         return workload.combine(parts)

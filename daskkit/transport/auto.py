@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from daskkit.transport.contact import Place
+
 __all__ = ["Packed", "Packer", "forget_cached", "pack", "unpack"]
 
 #: From this many bytes in all, an object's buffers are shared instead of sent. THRESHOLD
@@ -68,7 +70,16 @@ class Packed:
     process, and holds the shared memory until it is closed or nothing refers to it.
     """
 
-    __slots__ = ("__weakref__", "buffers", "kept", "length", "sent", "stream", "what")
+    __slots__ = (
+        "__weakref__",
+        "buffers",
+        "kept",
+        "length",
+        "place",
+        "sent",
+        "stream",
+        "what",
+    )
 
     def __init__(
         self,
@@ -77,6 +88,7 @@ class Packed:
         kept: tuple[Segment, ...],
         what: str,
         length: int | None,
+        place: Place,
     ) -> None:
         #: The pickle: bytes or a `Piece`.
         self.stream = stream
@@ -88,6 +100,8 @@ class Packed:
         self.what = what
         #: Number of elements if it is exactly a list, else None.
         self.length = length
+        #: Where it was packed; hand it to `pack` as the `home` of an answer.
+        self.place = place
         #: When it was pickled and under which number, if somebody waits for that; read
         #: by the finaliser.
         self.sent: list[tuple[float, str]] | None = None
@@ -128,7 +142,14 @@ class Packed:
                 part if isinstance(part, Piece) else PickleBuffer(part)
                 for part in (self.stream, *self.buffers)
             ]
-        return _make_packed, (parts, self.kept, self.what, self.length, number)
+        return _make_packed, (
+            parts,
+            self.kept,
+            self.what,
+            self.length,
+            self.place,
+            number,
+        )
 
     def close(self) -> None:
         """Free the shared memory now; a second call does nothing.
@@ -170,7 +191,7 @@ class Packed:
         return {p.segment for p in parts if isinstance(p, Piece)} | set(self.kept)
 
 
-def pack(value: Any) -> Packed:
+def pack(value: Any, *, home: Place | None = None) -> Packed:
     """Return an object in a form that travels cheaply to any process.
 
     Copies all buffers, large ones into shared memory: what happens to the object
@@ -180,6 +201,9 @@ def pack(value: Any) -> Packed:
     ----------
     value : object
         Anything that can be pickled, functions with captured arrays included.
+    home : Place, optional
+        Where the receiver runs, if that is known: `Packed.place` of what it sent. If it
+        could not open memory of this process, nothing is shared and the bytes travel.
 
     Returns
     -------
@@ -201,7 +225,8 @@ def pack(value: Any) -> Packed:
     >>> unpack(pack({"a": [1, 2]}))
     {'a': [1, 2]}
     """
-    return _pack(value, _put_together)
+    is_near = home is None or home == contact.find_place()
+    return _pack(value, _put_together if is_near else _put_nowhere)
 
 
 def unpack(packed: Packed, *, last: bool = False) -> Any:
@@ -453,7 +478,7 @@ def _pack(
         parts[first:] = put(views[first:], anchors[first:], what)
     kept = tuple(dict.fromkeys(dumped.notes))
     stream, *buffers = (_copy(part) for part in parts)
-    packed = Packed(stream, buffers, kept, what, length)
+    packed = Packed(stream, buffers, kept, what, length, contact.find_place())
     segments = tuple(packed.segments())
     if segments:
         packed.sent = []
@@ -461,6 +486,15 @@ def _pack(
             segment.leases += 1
         weakref.finalize(packed, _linger, segments, packed.sent).atexit = False
     return packed
+
+
+def _put_nowhere(
+    views: list[memoryview],
+    anchors: list[Any],  # noqa: ARG001 - the same signature as Packer._put_once
+    what: str,  # noqa: ARG001 - as above
+) -> list[Any]:
+    """Share nothing."""
+    return list(views)
 
 
 def _put_together(
@@ -559,9 +593,10 @@ def _make_packed(
     kept: tuple[Segment, ...],
     what: str,
     length: int | None,
+    place: Place,
     number: str,
 ) -> Packed:
     _awaited.discard(number)
-    packed = Packed(parts[0], list(parts[1:]), kept, what, length)
+    packed = Packed(parts[0], list(parts[1:]), kept, what, length, place)
     _let_go(number)
     return packed

@@ -28,6 +28,7 @@ from dask.context import globalmethod
 from dask.core import flatten
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
+from dask.utils import ensure_dict
 
 from daskkit.transport import auto, contact, partition
 from daskkit.transport.errors import clear_errors
@@ -363,13 +364,14 @@ def _to_delayed(
     graph = collection.__dask_graph__()
     if optimize_graph:
         graph = collection.__dask_optimize__(graph, list(keys))
-    name = f"whole-{collection.name}"
+    layer = f"whole-{collection.name}"
     tasks = {}
     for key in keys:
         new = _derive_key("whole", key)
         tasks[new] = Task(new, _deliver_delayed, TaskRef(key))
-    layers = HighLevelGraph.merge(graph, HighLevelGraph({name: tasks}, {name: set()}))
-    return [Delayed(key, layers, layer=name) for key in tasks]
+    whole = {**ensure_dict(graph), **tasks}
+    layers = HighLevelGraph.from_collections(layer, whole, dependencies=())
+    return [Delayed(key, layers, layer=layer) for key in tasks]
 
 
 def _deliver_delayed(value: Any) -> Any:

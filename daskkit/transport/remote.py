@@ -227,16 +227,14 @@ def serve_path(token: bytes) -> str | None:
         return None
     if held.path is None and held.fd >= 0:
         try:
-            held.path = _export(held)
+            held.add_path(_export(held))
         except (OSError, NoRoomError):
             return None
     return held.path
 
 
 def _export(held: Segment) -> str:
-    """Write a segment into a temporary file that lives as long as the segment."""
-    import weakref
-
+    """Write a segment into a temporary file and return its path."""
     fd, path = files.make_named_file()
     try:
         view = held.map()
@@ -248,7 +246,6 @@ def _export(held: Segment) -> str:
         raise
     finally:
         os.close(fd)
-    weakref.finalize(held, files.remove_named_file, path)
     return path
 
 

@@ -66,7 +66,7 @@ class Segment:
 
     __slots__ = (
         "__weakref__",
-        "_finalizer",
+        "_finalizers",
         "fd",
         "leases",
         "memory",
@@ -90,7 +90,7 @@ class Segment:
         self.memory: memoryview | None = None
         #: What it came by, where it could not be opened.
         self.ticket: Ticket | None = None
-        self._finalizer: weakref.finalize[..., Segment] | None = None
+        self._finalizers: list[weakref.finalize[..., Segment]] = []
 
     def __repr__(self) -> str:
         return f"<Segment {self.token.hex()[:8]}, {format_bytes(self.n_bytes)}>"
@@ -111,7 +111,19 @@ class Segment:
             A temporary file of this process, removed with this object.
         """
         self.fd, self.path, self.ticket = fd, path, None
-        self._finalizer = weakref.finalize(self, _release, fd, path)
+        self._finalizers.append(weakref.finalize(self, _release, fd, path))
+
+    def add_path(self, path: str) -> None:
+        """Take over a temporary file with the same content, for other processes.
+
+        Parameters
+        ----------
+        path : str
+            Of `files.make_named_file`; removed with this object.
+        """
+        self.path = path
+        finalizer = weakref.finalize(self, files.remove_named_file, path)
+        self._finalizers.append(finalizer)
 
     def release(self) -> None:
         """End one lease; with the last one the memory goes, whoever refers to this.
@@ -120,11 +132,12 @@ class Segment:
         in the same process may refer to it for ever.
         """
         self.leases -= 1
-        if self.leases == 0 and self._finalizer is not None:
+        if self.leases == 0:
             with _lock:
                 _segments.pop(self.token, None)
             self.fd, self.path = -1, None
-            self._finalizer()
+            for finalizer in self._finalizers:
+                finalizer()
 
     def map(self) -> memoryview:
         """Return the content as writable memory of the caller's own.

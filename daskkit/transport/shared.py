@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from daskkit.transport.auto import Packed
+    from daskkit.transport.contact import Place
 
 __all__ = ["Shared", "share"]
 
@@ -77,6 +78,13 @@ class Shared(Generic[_T]):
             return f"<Shared {self._what}, closed>"
         return f"<Shared {self._what}, {format_bytes(self._packed.n_bytes)}>"
 
+    @property
+    def place(self) -> Place:
+        """Where it was shared; see the `home` of `daskkit.transport.auto.pack`."""
+        if self._packed is None:
+            raise TransportError(self._describe_closed())
+        return self._packed.place
+
     def get(self) -> _T:
         """Return the object: for this handle always the same one, private to it.
 
@@ -100,14 +108,16 @@ class Shared(Generic[_T]):
         waits for the bytes.
         """
         if self._packed is None:
-            msg = (
-                f"This handle on {self._what} is closed; get the object before the end "
-                "of its `with` block, or share it again"
-            )
-            raise TransportError(msg)
+            raise TransportError(self._describe_closed())
         if not self._value:
             self._value.append(auto.unpack(self._packed))
         return self._value[0]
+
+    def _describe_closed(self) -> str:
+        return (
+            f"This handle on {self._what} is closed; use it before the end of its "
+            "`with` block, or share the object again"
+        )
 
     def close(self) -> None:
         """Let go of the memory; a second call does nothing.
@@ -145,8 +155,7 @@ class Shared(Generic[_T]):
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         if self._packed is None:
-            msg = f"This handle on {self._what} is closed and can't be sent any more"
-            raise TransportError(msg)
+            raise TransportError(self._describe_closed())
         for segment in self._packed.segments():
             wire.note(segment)
         return _restore, (self._packed,)

@@ -1,0 +1,304 @@
+"""Workers that can't open the caller's memory: other namespace, user or machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from daskkit.transport import auto, files, remote, segment
+from daskkit.transport.errors import TransportError
+from daskkit.transport.shared import share
+
+LARGE = 300_000
+
+pytestmark = pytest.mark.skipif(
+    not files.have_memfd(), reason="anonymous memory files exist on Linux only"
+)
+
+
+def _set(name, module, value):
+    import importlib
+
+    setattr(importlib.import_module(module), name, value)
+
+
+@contextlib.contextmanager
+def _in_workers(client, module, name, value, otherwise):
+    client.run(_set, name, module, value)
+    try:
+        yield
+    finally:
+        client.run(_set, name, module, otherwise)
+
+
+@pytest.fixture(params=["file", "bytes"])
+def blocked(request, shared_client):
+    """Yield a client whose workers can't open descriptors, nor perhaps the files."""
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with contextlib.ExitStack() as stack:
+        stack.callback(cloudpickle.unregister_pickle_by_value, sys.modules[__name__])
+        stack.enter_context(
+            _in_workers(shared_client, segment.__name__, "_blocked", True, False)
+        )
+        if request.param == "bytes":
+
+            def nothing(path, ticket):
+                return None
+
+            stack.enter_context(
+                _in_workers(
+                    shared_client,
+                    segment.__name__,
+                    "open_checked",
+                    nothing,
+                    segment.open_checked,
+                )
+            )
+        # In chunks, several of them.
+        stack.enter_context(
+            _in_workers(shared_client, remote.__name__, "_CHUNK", 10**6, 2**25)
+        )
+        stack.enter_context(
+            _in_workers(shared_client, remote.__name__, "_KEEP_S", 0.2, 30.0)
+        )
+        yield shared_client
+
+
+def test_handles_work_where_memory_can_not_be_opened(blocked, monkeypatch):
+    """The worker gets the bytes in another way, whole and right, for each task."""
+    monkeypatch.setattr(remote, "_CHUNK", 10**6)
+    array = np.random.default_rng(0).random(LARGE)
+    handle = share({"a": array, "n": 1})
+
+    def total(handle, i):
+        value = handle.get()
+        value["a"][i] += 1  # private, as ever
+        return float(value["a"].sum())
+
+    futures = [blocked.submit(total, handle, i, pure=False) for i in range(6)]
+    np.testing.assert_allclose(blocked.gather(futures), array.sum() + 1)
+    handle.close()
+
+
+def test_packed_functions_work_there(blocked):
+    """Captured arrays reach such a worker."""
+    array = np.arange(LARGE)
+    packed = auto.pack(lambda i: int(array[i]))
+
+    def run(packed, i):
+        from daskkit.transport import auto
+
+        return auto.unpack(packed)(i)
+
+    with packed:
+        futures = [blocked.submit(run, packed, i, pure=False) for i in range(4)]
+        assert blocked.gather(futures) == [0, 1, 2, 3]
+
+
+def test_released_memory_is_a_clear_error_there(blocked):
+    """A worker that asks for what is gone is told so, at once."""
+    packed = auto.pack(np.zeros(LARGE))
+
+    def run(packed):
+        from daskkit.transport import auto
+
+        return auto.unpack(packed).sum()
+
+    import pickle
+
+    stream = pickle.dumps(packed)
+    packed.close()
+
+    def late(stream):
+        import pickle
+
+        return run(pickle.loads(stream))
+
+    with pytest.raises(TransportError, match="the caller no longer has it"):
+        blocked.submit(late, stream, pure=False).result()
+
+
+def test_worker_asks_worker(blocked):
+    """A task gets what another worker packed, over Dask's own connections."""
+    first, second = blocked.nthreads()
+
+    def make():
+        import numpy as np
+
+        from daskkit.transport import auto
+
+        return auto.pack(np.arange(300_000))
+
+    def use(packed):
+        from daskkit.transport import auto
+
+        return int(auto.unpack(packed).sum())
+
+    made = blocked.submit(make, pure=False, workers=[first])
+    used = blocked.submit(use, made, pure=False, workers=[second])
+    assert used.result() == LARGE * (LARGE - 1) // 2
+
+
+def test_caller_asks_worker(shared_client, monkeypatch):
+    """A caller that can't open a worker's memory asks the worker."""
+    monkeypatch.setattr(segment, "_blocked", True)
+    monkeypatch.setattr(remote, "_CHUNK", 10**6)
+
+    def make():
+        import numpy as np
+
+        from daskkit.transport import auto
+
+        return auto.pack(np.arange(300_000))
+
+    for opener in (segment.open_checked, lambda path, ticket: None):
+        monkeypatch.setattr(segment, "open_checked", opener)
+        future = shared_client.submit(make, pure=False)
+        packed = future.result()
+        np.testing.assert_array_equal(auto.unpack(packed), np.arange(LARGE))
+
+
+def test_caller_is_told_of_a_worker_that_is_gone(shared_client, monkeypatch):
+    """A result whose worker has released it is a clear error."""
+    monkeypatch.setattr(segment, "_blocked", True)
+
+    def make():
+        import numpy as np
+
+        from daskkit.transport import auto
+
+        return auto.pack(np.arange(300_000))
+
+    future = shared_client.submit(make, pure=False)
+    packed = future.result()
+    (held,) = packed.segments()
+    gone = held.ticket.contact._replace(address="tcp://127.0.0.1:9")
+    held.ticket = held.ticket._replace(contact=gone)
+    with pytest.raises(TransportError, match="no client here knows its worker"):
+        auto.unpack(packed)
+    held.ticket = held.ticket._replace(contact=None)
+    with pytest.raises(TransportError, match="nobody can be asked"):
+        auto.unpack(packed)
+
+
+def test_silent_holder_is_given_up(shared_client, monkeypatch):
+    """A caller that never answers ends in an error, not in a hang."""
+    packed = auto.pack(np.zeros(LARGE))
+    (held,) = packed.segments()
+
+    def ask(ticket):
+        from daskkit.transport import remote, segment
+
+        remote._PATIENCE_S, before = 0.3, remote._PATIENCE_S
+        try:
+            remote.obtain(segment.attach(ticket))
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        finally:
+            remote._PATIENCE_S = before
+
+    _, (ticket,) = held.__reduce__()
+    nobody = ticket.contact._replace(address="daskkit-want-nobody")
+    elsewhere = ticket.place._replace(machine="another")
+    ticket = ticket._replace(contact=nobody, place=elsewhere, token=b"x" * 16)
+    message = shared_client.submit(ask, ticket, pure=False).result()
+    assert message.startswith("TransportError: ndarray of shape (300000,)")
+    assert "as it doesn't answer" in message
+
+
+def _worker_command(client):
+    return [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_worker",
+        client.scheduler.address,
+        "--nthreads=1",
+        "--no-nanny",
+        "--no-dashboard",
+        "--host=127.0.0.1",
+        "--name=elsewhere",
+    ]
+
+
+NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+@pytest.fixture(params=["pid namespace", "other user"])
+def elsewhere(request, shared_client, tmp_path):
+    """Yield the address of an extra worker that can't open this process's memory."""
+    prefix = NAMESPACE if request.param == "pid namespace" else NOBODY
+    if os.getuid() != 0 or shutil.which(prefix[0]) is None:
+        pytest.skip(f"a worker in another {request.param} needs root and {prefix[0]}")
+    tmp_path.chmod(0o777)
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
+    for parent in tmp_path.parents:
+        if parent.owner() == "root" and parent.stat().st_mode & 0o5 != 0o5:
+            environment["TMPDIR"] = environment["HOME"] = "/tmp"
+    with contextlib.suppress(OSError):
+        probe = subprocess.run(
+            [*prefix, sys.executable, "-c", "import daskkit"],
+            env=environment,
+            cwd="/",
+            capture_output=True,
+            check=False,
+        )
+        if probe.returncode:
+            pytest.skip(f"not possible here: {probe.stderr.decode()[-300:]}")
+    scratch = os.path.join(environment["TMPDIR"], "dask-scratch-space")
+    process = subprocess.Popen(
+        [*prefix, *_worker_command(shared_client), f"--local-directory={scratch}"],
+        env=environment,
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    before = set(shared_client.nthreads())
+    try:
+        deadline = time.monotonic() + 60
+        while not (new := set(shared_client.nthreads()) - before):
+            assert process.poll() is None, "the worker ended at once"
+            assert time.monotonic() < deadline, "the worker never came"
+            time.sleep(0.1)
+        yield new.pop()
+    finally:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(signal.SIGTERM)
+        process.terminate()
+        process.wait(30)
+        deadline = time.monotonic() + 30
+        while set(shared_client.nthreads()) - before:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_worker_elsewhere(shared_client, elsewhere):
+    """A worker in another pid namespace or of another user: both directions work."""
+    array = np.random.default_rng(0).random(LARGE)
+
+    def double(handle):
+        from daskkit.transport import auto
+
+        value = handle.get()
+        return auto.pack(value * 2, home=handle.place)
+
+    with share(array) as handle:
+        for _ in range(2):
+            packed = shared_client.submit(
+                double, handle, pure=False, workers=[elsewhere]
+            ).result()
+            np.testing.assert_array_equal(auto.unpack(packed), array * 2)
