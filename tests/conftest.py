@@ -26,6 +26,7 @@ _LASTING_THREADS = (
     "Dask-Offload",
     "Dask-Callback-Thread",
     "IO loop",
+    "asyncio_",  # helpers of the event loop of the shared cluster
     "ThreadPoolExecutor",  # dask's threaded scheduler keeps its pool
 )
 # multiprocessing's own helpers, one for the life of the process.
