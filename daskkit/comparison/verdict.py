@@ -83,17 +83,15 @@ def _rank(
     n_rounds: int,
 ) -> Iterator[str]:
     """Say which are fastest, and which are slower than the loop."""
-    best = min(rivals.values(), key=lambda row: row.median_s)
     against_loop = walls[loop.backend]
-    if not differ(walls[best.backend], against_loop):
-        alike = [name for name in rivals if not differ(walls[name], against_loop)]
-        yield (
-            f"Nothing is faster than the loop: no difference between it and "
-            f"{_join(alike)} in {n_rounds} repeats."
-        )
-    elif best.median_s > loop.median_s:
-        yield "Nothing is faster than the loop."
-    else:
+    alike = [name for name in rivals if not differ(walls[name], against_loop)]
+    faster = [
+        row
+        for name, row in rivals.items()
+        if name not in alike and row.median_s < loop.median_s
+    ]
+    if faster:
+        best = min(faster, key=lambda row: row.median_s)
         yield (
             f"The fastest is {best.backend}{_on(best)}: "
             f"{_interval(best)} times as fast as the loop."
@@ -108,6 +106,13 @@ def _rank(
                 f"No difference between {best.backend} and {_join(ties)} in "
                 f"{n_rounds} repeats."
             )
+    elif alike:
+        yield (
+            f"Nothing is faster than the loop: no difference between it and "
+            f"{_join(alike)} in {n_rounds} repeats."
+        )
+    else:
+        yield "Nothing is faster than the loop."
     slower = [
         name
         for name, row in rivals.items()
