@@ -31,7 +31,9 @@ def _blas_threads():
 
 
 def _listening(process):
-    return [c.laddr.ip for c in process.net_connections() if c.status == "LISTEN"]
+    # Its name before psutil 6 was `connections`.
+    ask = getattr(process, "net_connections", None) or process.connections
+    return [c.laddr.ip for c in ask() if c.status == "LISTEN"]
 
 
 @pytest.fixture(scope="module")
