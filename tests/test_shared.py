@@ -30,16 +30,15 @@ def _count_memory_files(client=None):
     """Return how many shared memory files this process or each worker has open."""
 
     def count():
+        import contextlib
         import gc
-        import os
+        from pathlib import Path
 
         gc.collect()
         n = 0
-        for name in os.listdir("/proc/self/fd"):
-            try:
-                n += os.readlink(f"/proc/self/fd/{name}").startswith("/memfd:daskkit")
-            except OSError:
-                pass
+        for path in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                n += str(path.readlink()).startswith("/memfd:daskkit")
         return n
 
     return count() if client is None else sum(client.run(count).values())
@@ -244,6 +243,57 @@ def test_worker_can_share_with_its_caller(shared_client):
 
 
 # Results and arguments.
+
+OBJECTS = {
+    "C order": np.arange(120_000.0).reshape(300, 400),
+    "Fortran order": np.asfortranarray(np.arange(120_000.0).reshape(300, 400)),
+    "strided": np.arange(400_000)[::-2],
+    "big endian": np.arange(120_000, dtype=">i8"),
+    "datetimes": np.arange(120_000).astype("M8[s]"),
+    "records": np.zeros(50_000, dtype=[("a", "i4"), ("b", "M8[ns]"), ("c", "U3")]),
+    "masked": np.ma.masked_less(np.arange(120_000.0), 100),
+    "frame": pd.DataFrame(
+        {
+            "n": np.arange(60_000),
+            "text": [f"row {i % 50}" for i in range(60_000)],
+            "kind": pd.Categorical(["a", "b", None] * 20_000, ordered=True),
+            "time": pd.date_range("2024", periods=60_000, freq="s", tz="Asia/Tokyo"),
+            "maybe": pd.array([1, None] * 30_000, dtype="Int32"),
+        },
+        index=pd.MultiIndex.from_product([range(600), range(100)], names=["i", "j"]),
+    ),
+    "nested": {"a": [np.ones(100_000), (np.zeros(3), "text")], 7: {1, 2}},
+    "text": "long " * 300_000,
+}
+
+
+@pytest.mark.parametrize("way", ["mapped", "sent"])
+@pytest.mark.parametrize("name", OBJECTS)
+def test_objects_survive_both_directions(shared_client, name, way):
+    """To a worker and back again: values, dtypes, order, index and column types."""
+    from daskkit import checks
+
+    value, here = OBJECTS[name], auto.pack(0).place
+    home = here if way == "mapped" else here._replace(machine="elsewhere")
+
+    def echo(packed, home):
+        from daskkit.transport import auto
+
+        return auto.pack(auto.unpack(packed), home=home)
+
+    with auto.pack(value, home=home) as packed:
+        assert bool(packed.segments()) == (way == "mapped")
+        future = shared_client.submit(echo, packed, home, pure=False)
+        answer = future.result()
+    back = auto.unpack(answer, last=True)
+    checks.check_equal(back, value)
+    if isinstance(value, pd.DataFrame):
+        pd.testing.assert_frame_equal(back, value)
+        back.iloc[0, 0] = -1
+    elif isinstance(value, np.ndarray):
+        assert back.dtype == value.dtype
+        assert back.flags.f_contiguous == value.flags.f_contiguous or name == "strided"
+        back[:1] = back[1:2]
 
 
 def test_large_results_are_mapped(shared_client):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import gc
 import os
@@ -12,6 +11,7 @@ import stat
 import sys
 import tempfile
 import threading
+import warnings
 from pathlib import Path
 
 import dask
@@ -65,6 +65,7 @@ def test_large_objects_travel_as_tickets():
     assert packed.n_bytes > 3_200_000
     assert len(pickle.dumps(packed)) < 3000
     assert sys.getsizeof(packed) >= packed.n_bytes
+    assert sys.getsizeof(_send(packed)) < 3000
 
 
 def test_many_small_buffers_share_one_file():
@@ -133,12 +134,16 @@ def test_results_outlive_their_packing():
     np.testing.assert_array_equal(back, np.arange(LARGE))
 
 
+def _count_descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @needs_memfd
 def test_a_mapping_holds_no_descriptor():
     """A hundred unpacked arrays keep no file open."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = _count_descriptors()
     kept = [auto.unpack(auto.pack(np.zeros(50_000 + i))) for i in range(100)]
-    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert _count_descriptors() <= before + 2
     assert len(kept) == 100
 
 
@@ -280,9 +285,11 @@ def test_full_disk_names_object_and_leaves_no_file(monkeypatch, tmp_path):
         pytest.skip("mounting a small file system needs root")
     try:
         monkeypatch.setattr(tempfile, "tempdir", str(full))
-        with dask.config.set({"daskkit.transport.route": "file"}):
-            with pytest.raises(NoRoomError, match=r"1.53 MiB.*No space left"):
-                auto.pack(np.zeros(LARGE))
+        with (
+            dask.config.set({"daskkit.transport.route": "file"}),
+            pytest.raises(NoRoomError, match=r"1.53 MiB.*No space left"),
+        ):
+            auto.pack(np.zeros(LARGE))
         assert not list(full.rglob("*"))
     finally:
         os.system(f"umount {full}")
@@ -329,7 +336,7 @@ def test_receiver_with_too_many_files_maps_and_closes(monkeypatch):
 def test_too_many_mappings_become_copies(monkeypatch):
     """Where the kernel refuses another mapping the content is read instead."""
 
-    def refuse(fd, n_bytes):
+    def refuse(*_):
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     packed = auto.pack(np.arange(LARGE))
@@ -348,9 +355,11 @@ def test_no_memory_for_a_copy_is_reported(monkeypatch):
 
 def test_unknown_route_is_refused():
     """A misspelt configuration is an error that lists what there is."""
-    with dask.config.set({"daskkit.transport.route": "pigeon"}):
-        with pytest.raises(TransportError, match="'pigeon'; available: auto, file"):
-            auto.pack(np.zeros(LARGE))
+    with (
+        dask.config.set({"daskkit.transport.route": "pigeon"}),
+        pytest.raises(TransportError, match="'pigeon'; available: auto, file"),
+    ):
+        auto.pack(np.zeros(LARGE))
 
 
 def test_released_memory_is_a_clear_error():
@@ -460,11 +469,8 @@ def test_forked_child_leaves_its_parents_files_alone():
         packed = auto.pack(np.arange(LARGE))
     (held,) = packed.segments()
     path = Path(held.path)
-    with (
-        pytest.warns(DeprecationWarning)
-        if sys.version_info >= (3, 12)
-        else (contextlib.nullcontext())
-    ):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads may be running
         pid = os.fork()
     if pid == 0:
         files.remove_named_file(str(path))
@@ -593,3 +599,80 @@ def test_close_leaves_other_users_alone():
     (held,) = third.segments()
     del array
     assert not held.is_open
+
+
+@needs_memfd
+def test_untouched_mappings_are_used_again():
+    """The next user gets the last one's mapping, but only if nobody wrote to it."""
+    packed = auto.pack(np.zeros(1_000_000))
+
+    def address(array):
+        return array.__array_interface__["data"][0]
+
+    first = auto.unpack(packed)
+    second = auto.unpack(packed)
+    assert address(first) != address(second)  # never two users at a time
+    where = address(first)
+    assert not first.any()
+    del first
+    third = auto.unpack(packed)
+    assert address(third) == where
+    third[500_000] = 1
+    del third
+    fourth = auto.unpack(packed)
+    assert not fourth.any()
+    view = fourth[10:20]
+    del fourth
+    fifth = auto.unpack(packed)
+    fifth[:] = 2
+    assert not view.any()
+
+
+@needs_memfd
+def test_spare_mappings_end_with_the_memory():
+    """No mapping stays when the object is gone, whichever goes first."""
+
+    def count_mappings():
+        return Path("/proc/self/maps").read_text().count("/memfd:daskkit")
+
+    before = count_mappings()
+    for order in range(2):
+        packed = auto.pack(np.zeros(1_000_000))
+        array = auto.unpack(packed)
+        if order:
+            del array
+            assert count_mappings() == before + 1
+            del packed
+        else:
+            del packed
+            assert count_mappings() == before + 1
+            del array
+        gc.collect()
+        assert count_mappings() == before
+
+
+def test_mappings_are_not_reused_where_pages_can_not_be_seen(monkeypatch):
+    """Without the kernel's page map every mapping is a fresh one."""
+
+    def refuse(*_):
+        raise PermissionError
+
+    packed = auto.pack(np.zeros(1_000_000))
+    array = auto.unpack(packed)
+    monkeypatch.setattr(mapping.os, "open", refuse)
+    del array
+    gc.collect()
+    assert packed.segments().pop().spares.take() is None
+
+
+def test_unpack_once_is_shared_by_copies():
+    """All copies in a process give the same object, as long as there is one."""
+    packed = auto.pack([np.zeros(LARGE)])
+    copy = pickle.loads(pickle.dumps(packed))
+    value = auto.unpack_once(copy)
+    assert auto.unpack_once(packed) is value
+    assert auto.unpack(packed) is not value
+    del copy, packed
+    gc.collect()
+    assert not len(auto._loaded)
+    assert not value[0].any()

@@ -34,7 +34,7 @@ OPERATIONS = {
     "map_partitions": lambda b: b.map_partitions(sorted, reverse=True),
     "map_partitions scalar": lambda b: b.map_partitions(sum),
     "map_partitions text": lambda b: b.map_partitions(lambda p: str(list(p))),
-    "map_partitions dict": lambda b: b.map_partitions(lambda p: {x: 1 for x in p}),
+    "map_partitions dict": lambda b: b.map_partitions(lambda p: dict.fromkeys(p, 1)),
     "map_partitions iterator": lambda b: b.map_partitions(iter),
     "str": lambda b: b.map(str).str.zfill(3),
     "repartition down": lambda b: b.repartition(npartitions=2),
@@ -48,7 +48,8 @@ OPERATIONS = {
         list, lambda ps: [x for p in ps for x in p]
     ),
     "reduction dict": lambda b: b.reduction(
-        lambda p: {x: 1 for x in p}, lambda ps: {k: v for p in ps for k, v in p.items()}
+        lambda p: dict.fromkeys(p, 1),
+        lambda ps: {k: v for p in ps for k, v in p.items()},
     ),
     "reduction tuple": lambda b: b.reduction(tuple, lambda ps: sum(map(tuple, ps), ())),
     "foldby": lambda b: b.foldby(lambda x: x % 3, operator.add, 0),
@@ -141,7 +142,7 @@ def test_large_results_are_mapped(shared_client):
     assert [array[7] for array in arrays] == [0, 1, 2, 3, 4, 5]
     for array in arrays:
         assert array.flags.writeable
-        array += 1
+        np.add(array, 1, out=array)
     assert [array[-1] for array in arrays] == [1, 2, 3, 4, 5, 6]
 
 
@@ -312,3 +313,34 @@ def test_delivery_forwards_its_parts_unopened():
     _, frames = serialize(delivery)
     assert any(bytes(frame) == parts[0].stream for frame in frames)
     assert bag._join(*parts) == [1, 2, 3]
+
+
+def test_result_that_can_not_be_mapped_is_an_error(shared_client, monkeypatch):
+    """If the memory is gone when the caller maps it, that is said; nothing hangs."""
+    from daskkit.transport import segment
+    from daskkit.transport.errors import TransportError
+
+    ours = wrap_bag(db.from_sequence(range(2), npartitions=2))
+    arrays = ours.map(lambda x: np.full(200_000, float(x)))
+    monkeypatch.setattr(segment, "_blocked", True)
+    monkeypatch.setattr(segment, "open_checked", lambda *_: None)
+    with pytest.raises(TransportError, match="no longer to be had"):
+        arrays.compute()
+    monkeypatch.undo()
+    assert [array[3] for array in arrays.compute()] == [0, 1]
+
+
+def test_handles_inside_partitions_are_kept(shared_client):
+    """A handle made in a task and returned in a partition can still be opened."""
+
+    def make(x):
+        import numpy as np
+
+        from daskkit.transport.shared import share
+
+        return share(np.full(200_000, float(x)))
+
+    ours = wrap_bag(db.from_sequence(range(4), npartitions=2)).map(make)
+    kept = ours.persist()
+    values = kept.map(lambda handle: float(handle.get()[7])).compute()
+    assert values == [0, 1, 2, 3]

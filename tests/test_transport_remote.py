@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import psutil
 import pytest
@@ -25,54 +27,45 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def _set(name, module, value):
+def _replace(name, module, value):
     import importlib
 
-    setattr(importlib.import_module(module), name, value)
+    module = importlib.import_module(module)
+    setattr(module, f"before_{name}", getattr(module, name))
+    setattr(module, name, value)
 
 
-@contextlib.contextmanager
-def _in_workers(client, module, name, value, otherwise):
-    client.run(_set, name, module, value)
-    try:
-        yield
-    finally:
-        client.run(_set, name, module, otherwise)
+def _put_back(name, module):
+    import importlib
+
+    module = importlib.import_module(module)
+    setattr(module, name, module.__dict__.pop(f"before_{name}"))
+
+
+def _open_nothing(path, ticket):
+    return None
 
 
 @pytest.fixture(params=["file", "bytes"])
 def blocked(request, shared_client):
     """Yield a client whose workers can't open descriptors, nor perhaps the files."""
-    import cloudpickle
-
+    replaced = [
+        ("_blocked", segment.__name__, True),
+        ("_CHUNK", remote.__name__, 10**6),  # several chunks
+        ("_KEEP_S", remote.__name__, 0.2),
+    ]
+    if request.param == "bytes":
+        replaced.append(("open_checked", segment.__name__, _open_nothing))
+    # The workers have no module of this name.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with contextlib.ExitStack() as stack:
-        stack.callback(cloudpickle.unregister_pickle_by_value, sys.modules[__name__])
-        stack.enter_context(
-            _in_workers(shared_client, segment.__name__, "_blocked", True, False)
-        )
-        if request.param == "bytes":
-
-            def nothing(path, ticket):
-                return None
-
-            stack.enter_context(
-                _in_workers(
-                    shared_client,
-                    segment.__name__,
-                    "open_checked",
-                    nothing,
-                    segment.open_checked,
-                )
-            )
-        # In chunks, several of them.
-        stack.enter_context(
-            _in_workers(shared_client, remote.__name__, "_CHUNK", 10**6, 2**25)
-        )
-        stack.enter_context(
-            _in_workers(shared_client, remote.__name__, "_KEEP_S", 0.2, 30.0)
-        )
+    try:
+        for name, module, value in replaced:
+            shared_client.run(_replace, name, module, value)
         yield shared_client
+    finally:
+        for name, module, _ in replaced:
+            shared_client.run(_put_back, name, module)
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 def test_handles_work_where_memory_can_not_be_opened(blocked, monkeypatch):
@@ -203,7 +196,7 @@ def test_silent_holder_is_given_up(shared_client, monkeypatch):
         remote._PATIENCE_S, before = 0.3, remote._PATIENCE_S
         try:
             remote.obtain(segment.attach(ticket))
-        except Exception as error:
+        except remote.TransportError as error:
             return f"{type(error).__name__}: {error}"
         finally:
             remote._PATIENCE_S = before
@@ -256,7 +249,7 @@ def elsewhere(request, shared_client, tmp_path):
         )
         if probe.returncode:
             pytest.skip(f"not possible here: {probe.stderr.decode()[-300:]}")
-    scratch = os.path.join(environment["TMPDIR"], "dask-scratch-space")
+    scratch = Path(environment["TMPDIR"]) / "daskkit-test-scratch"
     process = subprocess.Popen(
         [*prefix, *_worker_command(shared_client), f"--local-directory={scratch}"],
         env=environment,

@@ -17,7 +17,7 @@ from daskkit.transport import auto, wire
 from daskkit.transport.errors import NoRoomError, UnpicklableError
 
 COMMON = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
 )
 
 DTYPES = st.one_of(
@@ -174,7 +174,7 @@ INDEXES = {
 }
 
 
-@COMMON
+@settings(COMMON, max_examples=20)
 @given(
     names=st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, unique=True),
     index=st.sampled_from(sorted(INDEXES)),

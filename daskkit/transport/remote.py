@@ -331,6 +331,8 @@ _sending: set[asyncio.Task[None]] = set()
 
 async def _send(client: Any, message: dict[str, Any]) -> None:
     """Put what was asked for into the asking worker."""
+    from distributed.utils import offload  # Dask's own thread for serialising
+
     token, number = bytes(message["token"]), message["request"]
 
     async def put(**news: Any) -> None:
@@ -342,12 +344,12 @@ async def _send(client: Any, message: dict[str, Any]) -> None:
         if held is None or not held.is_open:
             await put(problem="and the caller no longer has it")
         elif message["by_name"]:
-            path = await asyncio.to_thread(serve_path, token)
+            path = await offload(serve_path, token)
             await put(path=path, problem=None if path else "no file can be made")
         else:
             for start in range(0, held.n_bytes, _CHUNK):
                 stop = min(start + _CHUNK, held.n_bytes)
-                chunk = await asyncio.to_thread(held.read, start, stop)
+                chunk = await offload(held.read, start, stop)
                 await put(start=start, chunk=bytes(chunk))
 
 

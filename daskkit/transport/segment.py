@@ -33,6 +33,7 @@ HEADER = 64
 _MAGIC = b"daskkit transport\0"
 _ALIGNMENT = 64
 _N_TOKEN_BYTES = 16
+_READ_AT_ONCE = 2**20
 
 
 class Ticket(NamedTuple):
@@ -68,10 +69,12 @@ class Segment:
         "__weakref__",
         "_finalizers",
         "fd",
+        "is_made_here",
         "leases",
         "memory",
         "n_bytes",
         "path",
+        "spares",
         "ticket",
         "token",
         "what",
@@ -81,11 +84,15 @@ class Segment:
         self.token = token
         self.n_bytes = n_bytes
         self.what = what
+        #: Whether this process wrote it.
+        self.is_made_here = False
         #: How many users in this process have yet to `release` it, see there.
         self.leases = 0
         #: Descriptor, -1 if not open.
         self.fd = -1
         self.path: str | None = None
+        #: Unused mappings of the file, for the next `map`.
+        self.spares = mapping.Spares()
         #: The bytes themselves, where there is no file.
         self.memory: memoryview | None = None
         #: What it came by, where it could not be opened.
@@ -111,7 +118,10 @@ class Segment:
             A temporary file of this process, removed with this object.
         """
         self.fd, self.path, self.ticket = fd, path, None
-        self._finalizers.append(weakref.finalize(self, _release, fd, path))
+        self._finalizers += [
+            weakref.finalize(self, _release, fd, path),
+            weakref.finalize(self, self.spares.close, HEADER + self.n_bytes),
+        ]
 
     def add_path(self, path: str) -> None:
         """Take over a temporary file with the same content, for other processes.
@@ -156,7 +166,8 @@ class Segment:
         """
         if self.fd >= 0:
             try:
-                return mapping.map_private(self.fd, HEADER + self.n_bytes)[HEADER:]
+                size = HEADER + self.n_bytes
+                return mapping.map_private(self.fd, size, self.spares)[HEADER:]
             except OSError as error:
                 # Linux allows 65,530 mappings a process by default; copy beyond that.
                 if error.errno != errno.ENOMEM:
@@ -193,13 +204,16 @@ class Segment:
         if self.fd < 0:
             msg = f"{self!r} of {self.what} is not open in this process"
             raise TransportError(msg)
-        view, done = memoryview(copy), 0
+        view, done, offset = memoryview(copy), 0, HEADER + start
         while done < len(copy):
-            n_read = os.preadv(self.fd, [view[done:]], HEADER + start + done)
-            if n_read == 0:
+            # Not preadv(), which not every macOS has.
+            chunk = os.pread(self.fd, min(stop - start - done, _READ_AT_ONCE), offset)
+            if not chunk:
                 msg = f"The file that holds {self.what} was cut short; share it again"
                 raise TransportError(msg)
-            done += n_read
+            view[done : done + len(chunk)] = chunk
+            done += len(chunk)
+            offset += len(chunk)
         return copy
 
     def __reduce__(self) -> tuple[Callable[..., Segment], tuple[Any, ...]]:
@@ -271,6 +285,7 @@ def make_segment(
         _release(fd, path)
         raise
     segment = Segment(token, n_bytes, what)
+    segment.is_made_here = True
     segment.hold(fd, path)
     return _register(segment), offsets
 

@@ -150,8 +150,7 @@ class Shared(Generic[_T]):
         # Otherwise Dask pickles it only to name a task.
         if self._packed is None:
             return ("daskkit-shared", "closed")
-        tokens = sorted(s.token.hex() for s in self._packed.segments())
-        return ("daskkit-shared", *tokens) if tokens else ("daskkit", str(id(self)))
+        return ("daskkit-shared", self._packed.token)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         if self._packed is None:

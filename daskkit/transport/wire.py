@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copyreg
 import io
+import itertools
 import pickle
 import sys
 import threading
@@ -26,6 +27,10 @@ __all__ = ["Dumped", "copy_buffer", "describe", "dump", "load", "note"]
 #: Arrays below this size are left to NumPy's own reducer: a bytes object copied along
 #: with the stream costs less than a buffer of its own.
 _SMALL_ARRAY = 4096
+
+
+#: Elements that are tried one by one to name the one that can't be pickled.
+_SEARCHED = 100_000
 
 
 class Dumped:
@@ -130,6 +135,8 @@ def dump(value: Any) -> Dumped:
         raise UnpicklableError(msg) from error
     finally:
         _current.dumped, _current.container = outer
+    if _current.dumped is not None:  # within another dump: a container of ours
+        _current.dumped.notes += dumped.notes
     return dumped
 
 
@@ -250,7 +257,7 @@ def _find_culprit(value: Any, error: Exception) -> tuple[str, BaseException]:
     """Return which part of `value` can't be pickled, as a path, and its own error."""
     path, reason = "", error
     for _ in range(3):  # deeper parts are found by reading the message
-        for key, child in _children(value):
+        for key, child in itertools.islice(_children(value), _SEARCHED):
             try:
                 _dump_into(Dumped(), child)
             except Exception as child_error:  # noqa: BLE001 - as in dump
@@ -316,22 +323,22 @@ def _numpy() -> ModuleType:
 def _reduce_array(array: Any) -> Any:
     """Reduce an exact ndarray so that its buffer goes out of band.
 
-    NumPy itself does so except for views with gaps, and for datetimes, which don't
-    support the buffer protocol. What it copies in band comes back in native byte order.
+    NumPy itself does so except for views with gaps, and for datetimes and odd records,
+    which don't support the buffer protocol. What it copies in band comes back in native
+    byte order and perhaps in another memory order.
     """
     dtype = array.dtype
-    if dtype.hasobject or dtype.kind == "T":
+    if dtype.hasobject or not dtype.itemsize or dtype.kind == "T":
         return array.__reduce_ex__(5)
     if array.nbytes < _SMALL_ARRAY and dtype.isnative:
         return array.__reduce_ex__(5)
-    if dtype.kind in "mM" or (dtype.names is not None and _has_datetime(dtype)):
-        order = "F" if array.flags.fnc else "C"
-        flat = array.ravel(order)
-        return _restore_flat, (flat.view("u1"), dtype, array.shape, order)
-    reduced = array.__reduce_ex__(5)
-    if reduced[0].__name__ == "_reconstruct":  # in band: NumPy found no buffer
-        return _numpy().ascontiguousarray(array).__reduce_ex__(5)
-    return reduced
+    if not _has_datetime(dtype):
+        reduced = array.__reduce_ex__(5)
+        if reduced[0].__name__ != "_reconstruct":  # not in band
+            return reduced
+    order = "F" if array.flags.fnc else "C"
+    flat = array.ravel(order).view("u1")
+    return _restore_flat, (flat, dtype, array.shape, order)
 
 
 def _has_datetime(dtype: Any) -> bool:
