@@ -27,7 +27,7 @@ import numpy as np
 import psutil
 from distributed import Client, LocalCluster
 
-from daskkit.transport import auto
+from daskkit.transport import auto, parcel
 from daskkit.transport.bag import wrap_bag
 from daskkit.transport.shared import share
 
@@ -91,7 +91,7 @@ def use_bytes(packed):
 
 def set_threshold(n_bytes):
     auto.SHARE_FROM = n_bytes
-    auto.MAP_FROM = min(n_bytes, 2**18)
+    parcel.MAP_FROM = min(n_bytes, 2**18)
 
 
 # Measuring.
@@ -397,7 +397,7 @@ class Peers:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", nargs="*", choices=[[], *ROWS], default=[])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--scale", type=float, default=1.0)
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")

@@ -245,13 +245,13 @@ def test_worker_can_share_with_its_caller(shared_client):
 # Results and arguments.
 
 OBJECTS = {
-    "C order": np.arange(120_000.0).reshape(300, 400),
-    "Fortran order": np.asfortranarray(np.arange(120_000.0).reshape(300, 400)),
+    "C order": np.arange(240_000.0).reshape(600, 400),
+    "Fortran order": np.asfortranarray(np.arange(240_000.0).reshape(600, 400)),
     "strided": np.arange(400_000)[::-2],
-    "big endian": np.arange(120_000, dtype=">i8"),
-    "datetimes": np.arange(120_000).astype("M8[s]"),
+    "big endian": np.arange(240_000, dtype=">i8"),
+    "datetimes": np.arange(240_000).astype("M8[s]"),
     "records": np.zeros(50_000, dtype=[("a", "i4"), ("b", "M8[ns]"), ("c", "U3")]),
-    "masked": np.ma.masked_less(np.arange(120_000.0), 100),
+    "masked": np.ma.masked_less(np.arange(240_000.0), 100),
     "frame": pd.DataFrame(
         {
             "n": np.arange(60_000),
@@ -262,7 +262,7 @@ OBJECTS = {
         },
         index=pd.MultiIndex.from_product([range(600), range(100)], names=["i", "j"]),
     ),
-    "nested": {"a": [np.ones(100_000), (np.zeros(3), "text")], 7: {1, 2}},
+    "nested": {"a": [np.ones(200_000), (np.zeros(3), "text")], 7: {1, 2}},
     "text": "long " * 300_000,
 }
 

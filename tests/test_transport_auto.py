@@ -19,7 +19,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from daskkit.transport import auto, contact, files, mapping, remote, segment
+from daskkit.transport import (
+    auto,
+    cache,
+    contact,
+    files,
+    mapping,
+    parcel,
+    remote,
+    segment,
+)
+from daskkit.transport import ticket as tickets
 from daskkit.transport.errors import NoRoomError, TransportError, UnpicklableError
 
 LARGE = 200_000  # doubles: 1.6 MB, above the threshold
@@ -32,7 +42,7 @@ needs_memfd = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def _no_cache_left(monkeypatch):
     """Start and end each test with nothing kept for a next call or a late receiver."""
-    monkeypatch.setattr(auto, "_LINGER_S", 0)
+    monkeypatch.setattr(parcel, "_LINGER_S", 0)
     auto.forget_cached()
     yield
     auto.forget_cached()
@@ -142,7 +152,7 @@ def _count_descriptors():
 def test_a_mapping_holds_no_descriptor():
     """A hundred unpacked arrays keep no file open."""
     before = _count_descriptors()
-    kept = [auto.unpack(auto.pack(np.zeros(50_000 + i))) for i in range(100)]
+    kept = [auto.unpack(auto.pack(np.zeros(150_000 + i))) for i in range(100)]
     assert _count_descriptors() <= before + 2
     assert len(kept) == 100
 
@@ -171,6 +181,18 @@ def test_packer_shares_an_array_once_in_a_call():
     array, packer = np.zeros(LARGE), auto.Packer()
     packs = [packer.pack((array, i)) for i in range(5)]
     assert len(set.union(*(p.segments() for p in packs))) == 1
+
+
+def test_items_are_not_kept_but_those_met_again():
+    """Items that are done are freed; one that comes again is kept from then on."""
+    packer = auto.Packer()
+    arrays = [np.full(LARGE, i) for i in range(3)]
+    for array in arrays:
+        packer.pack([array], keep=False).close()
+    assert not segment._segments
+    for _ in range(2):
+        packer.pack([arrays[0]], keep=False).close()
+    assert len(segment._segments) == 1
 
 
 def test_packer_shares_an_array_once_across_calls():
@@ -214,7 +236,7 @@ def test_packer_frees_copies_with_their_arrays():
 
 def test_cache_is_bounded(monkeypatch):
     """Of living arrays only the latest are kept for a next call."""
-    monkeypatch.setattr(auto, "_cache_limit", lambda: 5_000_000)
+    monkeypatch.setattr(cache, "_cache_limit", lambda: 5_000_000)
     arrays = [np.full(LARGE, i) for i in range(10)]
     for array in arrays:
         auto.Packer().pack(array)
@@ -346,10 +368,10 @@ def test_too_many_mappings_become_copies(monkeypatch):
 
 def test_no_memory_for_a_copy_is_reported(monkeypatch):
     """A receiver without memory says what it was that didn't fit."""
-    packed = auto.pack([np.zeros(100)] + [np.zeros(1000 + i) for i in range(100)])
+    packed = auto.pack([np.zeros(100)] + [np.zeros(1000 + i) for i in range(200)])
     (held,) = packed.segments()
     held.n_bytes = 2**62
-    with pytest.raises(NoRoomError, match="list of length 101"):
+    with pytest.raises(NoRoomError, match="list of length 201"):
         held.read(0, held.n_bytes)
 
 
@@ -398,10 +420,10 @@ def test_recycled_descriptor_is_never_taken_for_the_segment(other):
 
 def _other_segment(array):
     """Return the descriptor of a complete segment of the same size."""
-    fd, _ = segment.open_new(array.nbytes, "other", named=False)
-    pieces = [(segment.HEADER, memoryview(array).cast("B"))]
+    fd, _ = tickets.open_new(array.nbytes, "other", named=False)
+    pieces = [(tickets.HEADER, memoryview(array).cast("B"))]
     files.write_all(fd, pieces, what="other", n_bytes=array.nbytes)
-    segment.finish(fd, b"?" * 16, array.nbytes, None, "other")
+    tickets.finish(fd, b"?" * 16, array.nbytes, None, "other")
     return fd
 
 
@@ -416,7 +438,7 @@ def test_damaged_files_are_never_read(damage):
         os.truncate(path, 1000)
     elif damage == "no header":
         with path.open("r+b") as file:
-            file.write(bytes(segment.HEADER))
+            file.write(bytes(tickets.HEADER))
     elif damage == "another's":
         with path.open("r+b") as file:
             file.seek(18)
@@ -435,7 +457,7 @@ def test_damaged_files_are_never_read(damage):
 def test_file_cut_while_it_is_held_is_an_error():
     """A copy from a file that was cut meanwhile is an error, not zeros."""
     with dask.config.set({"daskkit.transport.route": "file"}):
-        packed = auto.pack([np.full(100, i) for i in range(1000)])
+        packed = auto.pack([np.full(100, i) for i in range(2000)])
     (held,) = packed.segments()
     os.truncate(held.path, 1000)
     with pytest.raises(TransportError, match="cut short"):
@@ -533,8 +555,8 @@ def test_holder_serves_parts_and_a_file():
     path = remote.serve_path(held.token)
     assert remote.serve_path(held.token) == path
     _, (ticket,) = held.__reduce__()
-    fd = segment.open_checked(path, ticket)
-    assert os.pread(fd, 64, segment.HEADER) == raw[:64]
+    fd = tickets.open_checked(path, ticket)
+    assert os.pread(fd, 64, tickets.HEADER) == raw[:64]
     os.close(fd)
 
 
@@ -545,7 +567,7 @@ def test_packing_in_many_threads():
     def work(i):
         for _ in range(10):
             packer = auto.Packer()
-            array = np.full(LARGE // 4, float(i))
+            array = np.full(LARGE, float(i))
             back = auto.unpack(packer.pack([array, i]))
             if back[1] != i or (back[0] != i).any():
                 wrong.append(i)
@@ -674,5 +696,5 @@ def test_unpack_once_is_shared_by_copies():
     assert auto.unpack(packed) is not value
     del copy, packed
     gc.collect()
-    assert not len(auto._loaded)
+    assert not len(parcel._loaded)
     assert not value[0].any()

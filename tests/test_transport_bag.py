@@ -317,13 +317,13 @@ def test_delivery_forwards_its_parts_unopened():
 
 def test_result_that_can_not_be_mapped_is_an_error(shared_client, monkeypatch):
     """If the memory is gone when the caller maps it, that is said; nothing hangs."""
-    from daskkit.transport import segment
+    from daskkit.transport import segment, ticket
     from daskkit.transport.errors import TransportError
 
     ours = wrap_bag(db.from_sequence(range(2), npartitions=2))
     arrays = ours.map(lambda x: np.full(200_000, float(x)))
     monkeypatch.setattr(segment, "_blocked", True)
-    monkeypatch.setattr(segment, "open_checked", lambda *_: None)
+    monkeypatch.setattr(ticket, "open_checked", lambda *_: None)
     with pytest.raises(TransportError, match="no longer to be had"):
         arrays.compute()
     monkeypatch.undo()

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from daskkit.transport import auto, files, remote, segment
+from daskkit.transport import ticket as tickets
 from daskkit.transport.errors import TransportError
 from daskkit.transport.shared import share
 
@@ -55,7 +56,7 @@ def blocked(request, shared_client):
         ("_KEEP_S", remote.__name__, 0.2),
     ]
     if request.param == "bytes":
-        replaced.append(("open_checked", segment.__name__, _open_nothing))
+        replaced.append(("open_checked", tickets.__name__, _open_nothing))
     # The workers have no module of this name.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     try:
@@ -155,8 +156,8 @@ def test_caller_asks_worker(shared_client, monkeypatch):
 
         return auto.pack(np.arange(300_000))
 
-    for opener in (segment.open_checked, lambda path, ticket: None):
-        monkeypatch.setattr(segment, "open_checked", opener)
+    for opener in (tickets.open_checked, lambda path, ticket: None):
+        monkeypatch.setattr(tickets, "open_checked", opener)
         future = shared_client.submit(make, pure=False)
         packed = future.result()
         np.testing.assert_array_equal(auto.unpack(packed), np.arange(LARGE))

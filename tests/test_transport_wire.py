@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daskkit.transport import auto, wire
+from daskkit.transport import auto, parcel, wire
 from daskkit.transport.errors import NoRoomError, UnpicklableError
 
 COMMON = settings(
@@ -64,7 +64,7 @@ def _way(request):
     patch = pytest.MonkeyPatch()
     if request.param == "shared":
         patch.setattr(auto, "SHARE_FROM", 1)
-        patch.setattr(auto, "MAP_FROM", 4096)
+        patch.setattr(parcel, "MAP_FROM", 4096)
     yield
     patch.undo()
 

@@ -6,25 +6,20 @@ as it is. Nothing here computes or starts a process.
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import os
-import threading
-import time
-import uuid
 import weakref
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any
 
-from daskkit.transport import contact, mapping, remote, wire
-from daskkit.transport.segment import Segment, make_segment
-from daskkit.units import format_bytes
+from daskkit.transport import contact, mapping, parcel, wire
+from daskkit.transport.cache import Cache, Entry, find_anchor
+from daskkit.transport.parcel import Packed, Piece, unpack, unpack_once
+from daskkit.transport.segment import make_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import TracebackType
+    from collections.abc import Callable
 
+    from daskkit.transport.cache import Key
     from daskkit.transport.contact import Place
+    from daskkit.transport.segment import Segment
 
 __all__ = [
     "Packed",
@@ -36,181 +31,19 @@ __all__ = [
 ]
 
 #: From this many bytes in all, an object's buffers are shared instead of sent.
-#: `benchmarks/transport.py threshold`, time by shared memory / time by socket, result
-#: and argument: 128 KiB 1.04 and 1.00, 256 KiB 0.86 and 0.97, 512 KiB 0.94 and 0.97,
-#: 1 MiB 0.81 and 0.94, 2 MiB 0.67 and 0.76, 8 MiB 0.42 and 0.56.
-SHARE_FROM = 2**19
-
-#: From this size a buffer gets a file of its own and is mapped; smaller ones go
-#: together into one file and are copied out of it. So an array that the caller keeps
-#: doesn't hold the memory of its neighbours.
-MAP_FROM = 2**18
+#: Time by shared memory / time by socket of one result and of one argument, from
+#: `benchmarks/transport.py threshold` on two cores: 256 KiB 1.04 and 0.99, 512 KiB 0.98
+#: and 1.04, 1 MiB 0.84 and 1.12, 2 MiB 0.64 and 0.87, 8 MiB 0.35 and 0.60.
+SHARE_FROM = 2**20
 
 #: A stream from this size is shared like a buffer.
 _STREAM_FROM = 2**16
-
-# How long memory outlives the last object that needs it if that was pickled just
-# before: the scheduler opens the memory when it unpickles the task, some milliseconds
-# later, and holds it until the task is done.
-_LINGER_S = 5.0
-
-# Pickles by this process that have not been unpickled here, by their numbers.
-_awaited: set[str] = set()
-_lingering: dict[str, tuple[Segment, ...]] = {}
-_PROCESS = uuid.uuid4().hex
-_numbers = itertools.count()
 
 # Of one object at most this many buffers get files of their own, the largest; the other
 # large ones share as many files again.
 _MAX_FILES = 64
 
-
-class Piece(NamedTuple):
-    """Where in a segment a buffer lies."""
-
-    segment: Segment
-    start: int
-    stop: int
-
-
-class Packed:
-    """An object on its way to another process; small, whatever the object's size.
-
-    Made by `pack`, opened by `unpack`. It can be pickled any number of times, in any
-    process, and holds the shared memory until it is closed or nothing refers to it.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "buffers",
-        "kept",
-        "length",
-        "loaded",
-        "place",
-        "sent",
-        "stream",
-        "token",
-        "what",
-    )
-
-    def __init__(
-        self,
-        stream: Any,
-        buffers: list[Any],
-        *,
-        kept: tuple[Segment, ...],
-        what: str,
-        length: int | None,
-        place: Place,
-        token: str,
-    ) -> None:
-        #: The pickle: bytes or a `Piece`.
-        self.stream = stream
-        #: Its buffers: bytes-like objects or `Piece`.
-        self.buffers = buffers
-        #: Segments of handles inside the object.
-        self.kept = kept
-        #: Description of the object.
-        self.what = what
-        #: Number of elements if it is exactly a list, else None.
-        self.length = length
-        #: Where it was packed; hand it to `pack` as the `home` of an answer.
-        self.place = place
-        #: Tells one packing from another, in all processes.
-        self.token = token
-        #: What `unpack_once` keeps, shared by all copies in this process.
-        self.loaded = _loaded.setdefault(token, _Loaded())
-        #: When it was pickled and under which number, if somebody waits for that; read
-        #: by the finaliser.
-        self.sent: list[tuple[float, str]] | None = None
-
-    def __repr__(self) -> str:
-        return f"<Packed {self.what}, {format_bytes(self.n_bytes)}>"
-
-    @property
-    def n_bytes(self) -> int:
-        """Size of the object, shared or not."""
-        return sum(_size(part) for part in (self.stream, *self.buffers))
-
-    @property
-    def n_sent(self) -> int:
-        """Size of what travels itself."""
-        parts = (self.stream, *self.buffers)
-        return sum(_size(part) for part in parts if not isinstance(part, Piece))
-
-    def __sizeof__(self) -> int:
-        # What Dask takes for the memory of a result. Memory that another process made
-        # is not this worker's, which gains nothing by spilling it to its disk.
-        mine = (
-            _size(part)
-            for part in (self.stream, *self.buffers)
-            if not isinstance(part, Piece) or part.segment.is_made_here
-        )
-        return object.__sizeof__(self) + sum(mine)
-
-    def __dask_tokenize__(self) -> tuple[str, str]:
-        # Otherwise Dask pickles it only to name a task.
-        return ("daskkit-packed", self.token)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        for segment in self.segments():
-            wire.note(segment)
-        number = f"{_PROCESS}-{next(_numbers)}"
-        if self.sent is not None:
-            self.sent.append((time.monotonic(), number))
-            _awaited.add(number)
-        if protocol < 5:  # noqa: PLR2004 - the first with buffers
-            parts = [_to_bytes(part) for part in (self.stream, *self.buffers)]
-        else:
-            from pickle import PickleBuffer
-
-            # Out of band even where it is small: distributed looks for "__main__" in
-            # the pickle, and would pickle all of it once more if it were in there.
-            parts = [
-                part if isinstance(part, Piece) else PickleBuffer(part)
-                for part in (self.stream, *self.buffers)
-            ]
-        state = (parts, self.kept, self.what, self.length, self.place, self.token)
-        return _make_packed, (*state, number)
-
-    def close(self) -> None:
-        """Free the shared memory now; a second call does nothing.
-
-        Processes that have received the object keep what they need; tasks that have yet
-        to receive it will fail. Call it when the last task is done: otherwise the
-        memory waits for the garbage collector, and for a scheduler in this process to
-        forget the task, which it never does for tasks that fail before any of their
-        name has succeeded (`SchedulerState.unknown_durations`, distributed 2026.8).
-        Received and small objects have nothing to free.
-        """
-        if self.sent is None:
-            return
-        _awaited.difference_update(number for _, number in self.sent)
-        self.sent.clear()  # the finaliser then has nothing to wait for
-        self.sent = None
-        for segment in self.segments():
-            segment.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def segments(self) -> set[Segment]:
-        """Return the shared memory that the object needs.
-
-        Returns
-        -------
-        set of Segment
-        """
-        parts = (self.stream, *self.buffers)
-        return {p.segment for p in parts if isinstance(p, Piece)} | set(self.kept)
+_cache = Cache()
 
 
 def pack(value: Any, *, home: Place | None = None) -> Packed:
@@ -251,98 +84,6 @@ def pack(value: Any, *, home: Place | None = None) -> Packed:
     return _pack(value, _put_together if is_near else _put_nowhere)
 
 
-def unpack(packed: Packed, *, last: bool = False) -> Any:
-    """Return a private copy of a packed object.
-
-    Large arrays are mapped copy on write: they are writable, and nobody else sees what
-    is written. A second call returns another copy.
-
-    Parameters
-    ----------
-    packed : Packed
-        From this or another process.
-    last : bool, default False
-        That it will not be unpacked again; saves a copy of buffers that were sent.
-
-    Returns
-    -------
-    object
-
-    Raises
-    ------
-    TransportError
-        If the shared memory is gone: released by its owner, or lost with its process.
-    NoRoomError
-        If there is no memory for it here.
-
-    Notes
-    -----
-    Waits for the network where the bytes are on another machine, so it must not be
-    called in an event loop.
-    """
-    for segment in packed.segments():
-        if not segment.is_open:
-            remote.obtain(segment)
-    maps: dict[bytes, memoryview] = {}
-    buffers = [
-        _open_piece(part, maps) if isinstance(part, Piece) else _own(part, last=last)
-        for part in packed.buffers
-    ]
-    stream = packed.stream
-    if isinstance(stream, Piece):
-        stream = _open_piece(stream, maps)
-    return wire.load(stream, buffers)
-
-
-def unpack_once(packed: Packed) -> Any:
-    """Return the object, the same one for all tasks of this process.
-
-    It is loaded by the first task that needs it and dropped when no copy of `packed` is
-    left here: meant for the function of a call, which many tasks use, and whose large
-    arrays then are mapped once (a second pass over 500 MB takes half as long as the
-    first). What one task writes into it the next one in the same process sees, as in
-    the plain loop; neither other processes nor the owner do.
-
-    Parameters
-    ----------
-    packed : Packed
-        From this or another process.
-
-    Returns
-    -------
-    object
-
-    Raises
-    ------
-    TransportError, NoRoomError
-        As `unpack`, whose notes hold here too.
-
-    Examples
-    --------
-    >>> packed = pack([1, 2])
-    >>> unpack_once(packed) is unpack_once(packed)
-    True
-    """
-    loaded = packed.loaded
-    with loaded.lock:
-        if not loaded.values:
-            loaded.values.append(unpack(packed))
-        return loaded.values[0]
-
-
-class _Loaded:
-    """What `unpack_once` has loaded; held by all copies of one packed object."""
-
-    __slots__ = ("__weakref__", "lock", "values")
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.values: list[Any] = []
-
-
-_loaded: weakref.WeakValueDictionary[str, _Loaded] = weakref.WeakValueDictionary()
-
-
 class Packer:
     """Packs the objects of one call, each large array once however often it occurs.
 
@@ -360,16 +101,19 @@ class Packer:
     """
 
     def __init__(self) -> None:
-        # Holds what this call uses, so that the cache may let go of it at any time.
-        self._met: dict[_Key, _Entry] = {}
+        # What this call has met. Held weakly: memory of items that are done has to go.
+        self._met: dict[Key, tuple[weakref.ref[Segment], weakref.ref[Any]]] = {}
 
-    def pack(self, value: Any) -> Packed:
+    def pack(self, value: Any, *, keep: bool = True) -> Packed:
         """Return an object in a form that travels cheaply, as `daskkit.pack` does.
 
         Parameters
         ----------
         value : object
             Anything that can be pickled.
+        keep : bool, default True
+            Whether the shared copy is kept for the next call, as is right for a
+            function; False for items, of which it keeps those that it meets again.
 
         Returns
         -------
@@ -380,47 +124,55 @@ class Packer:
         UnpicklableError, NoRoomError
             As `pack`.
         """
-        return _pack(value, self._put_once)
+
+        def put(views: list[memoryview], anchors: list[Any], what: str) -> list[Any]:
+            return self._put_once(views, anchors, what, keep=keep)
+
+        return _pack(value, put)
 
     def _put_once(
-        self, views: list[memoryview], anchors: list[Any], what: str
+        self, views: list[memoryview], anchors: list[Any], what: str, *, keep: bool
     ) -> list[Any]:
         """Share views, those that are worth it by looking for them first."""
-        parts: list[Any] = [None] * len(views)
+        parts: list[Any] = list(views)
         rest = []
-        for i, (view, anchor) in enumerate(zip(views, anchors, strict=True)):
-            entry = None
-            if view.nbytes >= MAP_FROM:
-                entry = self._find_or_share(view, _find_anchor(view, anchor), what)
-            if entry is None:
+        n_files = 0
+        for i, (view, container) in enumerate(zip(views, anchors, strict=True)):
+            anchor = None
+            if view.nbytes >= parcel.MAP_FROM and n_files < _MAX_FILES:
+                anchor = find_anchor(view, container)
+            if anchor is None:
                 rest.append(i)
-            else:
-                parts[i] = Piece(entry.segment, 0, view.nbytes)
+                continue
+            segment = self._find_or_share(view, anchor, what, keep=keep)
+            if segment is not None:  # else it travels itself
+                parts[i] = Piece(segment, 0, view.nbytes)
+                n_files += 1
         others = _put_together([views[i] for i in rest], [], what)
         for i, part in zip(rest, others, strict=True):
             parts[i] = part
         return parts
 
     def _find_or_share(
-        self, view: memoryview, anchor: weakref.ref[Any] | None, what: str
-    ) -> _Entry | None:
-        """Return the entry of a block of memory, a new one if need be; None: can't."""
-        if anchor is None:
-            return None
+        self, view: memoryview, anchor: weakref.ref[Any], what: str, *, keep: bool
+    ) -> Segment | None:
+        """Return the segment of a block of memory, or None where it can't have one."""
         key = (mapping.find_address(view), view.nbytes)
-        met = self._met.get(key)
         # The same owner, or an array that was resized has left its address to another.
-        if met is not None and met.anchor() is anchor():
-            return met
+        is_known = key in self._met and self._met[key][1]() is anchor()
+        segment = self._met[key][0]() if is_known else None
+        if segment is not None and segment.is_open:
+            return segment
         entry = _cache.find(key, view)
         if entry is None:
             made = make_segment([view], what)
             if made is None:
                 return None
-            entry = _Entry(made[0], anchor)
-            _cache.add(key, entry)
-        self._met[key] = entry
-        return entry
+            entry = Entry(made[0], anchor)
+            if keep or is_known:
+                _cache.add(key, entry)
+        self._met[key] = (weakref.ref(entry.segment), anchor)
+        return entry.segment
 
 
 def forget_cached() -> None:
@@ -430,107 +182,6 @@ def forget_cached() -> None:
     cluster is closed, as then there is no next call.
     """
     _cache.clear()
-
-
-_Key = tuple[int, int]
-
-
-class _Entry(NamedTuple):
-    """A shared copy, and the object that it is a copy of."""
-
-    segment: Segment
-    anchor: weakref.ref[Any]
-
-
-class _Cache:
-    """Shared copies of arrays that are alive, the most recent up to a limit."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()  # weakref callbacks run at any point
-        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
-        self._watches: dict[_Key, weakref.ref[Any]] = {}
-
-    def find(self, key: _Key, view: memoryview) -> _Entry | None:
-        """Return the entry for this memory if it still has the same content."""
-        with self._lock:
-            entry = self._entries.get(key)
-        if entry is None:
-            return None
-        if mapping.compare(view, entry.segment.map()):
-            with self._lock, contextlib.suppress(KeyError):
-                self._entries.move_to_end(key)
-            return entry
-        self._drop(key)
-        return None
-
-    def add(self, key: _Key, entry: _Entry) -> None:
-        """Take in an entry until its object dies or others need the room."""
-        target = entry.anchor()
-        if target is None:
-            return
-        reference = weakref.ref(self)
-
-        def forget(_: Any, reference: Any = reference, key: _Key = key) -> None:
-            cache = reference()
-            if cache is not None:
-                cache._drop(key)  # noqa: SLF001 - its own method, by a weak reference
-
-        with self._lock:
-            self._drop(key)
-            entry.segment.leases += 1
-            self._entries[key] = entry
-            self._watches[key] = weakref.ref(target, forget)
-            limit = _cache_limit()
-            total = sum(n_bytes for _, n_bytes in self._entries)
-            while total > limit or len(self._entries) > _MAX_FILES:
-                oldest = next(iter(self._entries))
-                total -= oldest[1]
-                self._drop(oldest)
-
-    def clear(self) -> None:
-        """Forget all entries."""
-        with self._lock:
-            for key in list(self._entries):
-                self._drop(key)
-
-    def _drop(self, key: _Key) -> None:
-        with self._lock:
-            self._watches.pop(key, None)
-            entry = self._entries.pop(key, None)
-        if entry is not None:
-            entry.segment.release()
-
-
-_cache = _Cache()
-
-
-def _cache_limit() -> int:
-    """Return how much may be kept for a next call: an eighth of the memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 8
-
-
-def _find_anchor(
-    view: memoryview, container: weakref.ref[Any] | None
-) -> weakref.ref[Any] | None:
-    """Return a weak reference to what owns a block of memory, None if nothing does.
-
-    That is the array at the end of the chain of views; for Arrow the pandas object,
-    since Arrow's own wrapper is made for the pickle and dies with it.
-    """
-    owner = view.obj
-    while True:
-        base = getattr(owner, "base", None)
-        if isinstance(owner, memoryview):
-            base = owner.obj
-        if base is None or type(owner).__module__.partition(".")[0] == "pyarrow":
-            break
-        owner = base
-    if type(owner).__module__.partition(".")[0] == "pyarrow":
-        return container
-    try:
-        return weakref.ref(owner)
-    except TypeError:  # bytes, for instance
-        return container
 
 
 def _pack(
@@ -556,14 +207,14 @@ def _pack(
         what=what,
         length=length,
         place=contact.find_place(),
-        token=f"{_PROCESS}-{next(_numbers)}",
+        token=parcel.make_token(),
     )
     segments = tuple(packed.segments())
     if segments:
         packed.sent = []
         for segment in segments:
             segment.leases += 1
-        weakref.finalize(packed, _linger, segments, packed.sent).atexit = False
+        weakref.finalize(packed, parcel.linger, segments, packed.sent).atexit = False
     return packed
 
 
@@ -583,12 +234,12 @@ def _put_together(
 ) -> list[Any]:
     """Share views: the large ones one by one, the others in one segment."""
     parts: list[Any] = list(views)
-    large = [i for i, view in enumerate(views) if view.nbytes >= MAP_FROM]
+    large = [i for i, view in enumerate(views) if view.nbytes >= parcel.MAP_FROM]
     large.sort(key=lambda i: -views[i].nbytes)
     groups = [[i] for i in large[:_MAX_FILES]]
     crowd = large[_MAX_FILES:]
     groups += [crowd[i::_MAX_FILES] for i in range(_MAX_FILES)]
-    small = (i for i, view in enumerate(views) if 0 < view.nbytes < MAP_FROM)
+    small = (i for i, view in enumerate(views) if 0 < view.nbytes < parcel.MAP_FROM)
     groups.append(list(small))
     for group in groups:
         if not group:
@@ -613,78 +264,3 @@ def _copy(part: Any) -> Any:
     if isinstance(part.obj, bytes):  # above all the stream, which nobody else has
         return part.obj
     return wire.copy_buffer(part)
-
-
-def _open_piece(piece: Piece, maps: dict[bytes, memoryview]) -> Any:
-    """Return a buffer of one's own with the content of a piece."""
-    segment, start, stop = piece
-    if stop - start < MAP_FROM:
-        return segment.read(start, stop)
-    if segment.token not in maps:
-        maps[segment.token] = segment.map()
-    return maps[segment.token][start:stop]
-
-
-def _own(buffer: Any, *, last: bool) -> Any:
-    """Return a buffer that nobody else writes to."""
-    view = memoryview(buffer)
-    return view if last or view.readonly else bytearray(view)
-
-
-def _size(part: Any) -> int:
-    if isinstance(part, Piece):
-        return part.stop - part.start
-    return memoryview(part).nbytes
-
-
-def _to_bytes(part: Any) -> Any:
-    return part if isinstance(part, Piece) else wire.copy_buffer(memoryview(part))
-
-
-def _linger(segments: tuple[Segment, ...], sent: list[tuple[float, str]]) -> None:
-    """Keep memory for a moment if a task that needs it is still on its way.
-
-    ``client.submit(func, pack(array))`` drops the object before the scheduler has seen
-    the task. A scheduler in this process has, once the last pickle arrived here again:
-    they arrive in order, and an attempt at pickling that failed never does. Its copies
-    of the object don't linger: it drops them when the task is done.
-    """
-    if not sent:
-        return
-    when, number = sent[-1]
-    has_arrived = number not in _awaited
-    _awaited.difference_update(number for _, number in sent)
-    if has_arrived or time.monotonic() - when > _LINGER_S:
-        return
-    for client in contact.running_clients():
-        _lingering[number] = segments
-        client.loop.add_callback(client.loop.call_later, _LINGER_S, _let_go, number)
-        return
-
-
-def _let_go(number: str) -> None:
-    """Free what waited for a pickle to arrive in this process: it has, or won't."""
-    _lingering.pop(number, None)
-
-
-def _make_packed(  # noqa: PLR0917 - what pickle passes, in the order of Packed
-    parts: Sequence[Any],
-    kept: tuple[Segment, ...],
-    what: str,
-    length: int | None,
-    place: Place,
-    token: str,
-    number: str,
-) -> Packed:
-    _awaited.discard(number)
-    packed = Packed(
-        parts[0],
-        list(parts[1:]),
-        kept=kept,
-        what=what,
-        length=length,
-        place=place,
-        token=token,
-    )
-    _let_go(number)
-    return packed

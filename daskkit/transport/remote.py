@@ -17,6 +17,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from daskkit.transport import contact, files, segment
+from daskkit.transport import ticket as tickets
 from daskkit.transport.errors import NoRoomError, TransportError
 from daskkit.units import format_bytes
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable
 
-    from daskkit.transport.segment import Segment, Ticket
+    from daskkit.transport.segment import Segment
+    from daskkit.transport.ticket import Ticket
 
 __all__ = ["answer", "obtain"]
 
@@ -90,7 +92,7 @@ def obtain(wanted: Segment) -> None:
         ask = _ask_worker if ticket.contact.kind == "worker" else _ask_client
         if same_machine:
             path = ask(ticket, None)
-            fd = None if path is None else segment.open_checked(str(path), ticket)
+            fd = None if path is None else tickets.open_checked(str(path), ticket)
             if fd is not None:
                 wanted.hold(fd)
                 _keep(wanted)
@@ -103,14 +105,14 @@ def _receive(
     wanted: Segment, ticket: Ticket, ask: Callable[[Ticket, int | None], str | None]
 ) -> None:
     """Fill a new local file with the bytes that the holder sends."""
-    made = segment.open_new(ticket.n_bytes, ticket.what, named=False)
+    made = tickets.open_new(ticket.n_bytes, ticket.what, named=False)
     if made is None:
         msg = f"Too many open files to receive {ticket.what}; raise `ulimit -n`"
         raise NoRoomError(msg)
     fd, path = made
     try:
         ask(ticket, fd)
-        segment.finish(fd, ticket.token, ticket.n_bytes, path, ticket.what)
+        tickets.finish(fd, ticket.token, ticket.n_bytes, path, ticket.what)
     except BaseException:
         os.close(fd)
         if path is not None:
@@ -238,9 +240,9 @@ def _export(held: Segment) -> str:
     fd, path = files.make_named_file()
     try:
         view = held.map()
-        pieces = [(segment.HEADER, view)]
+        pieces = [(tickets.HEADER, view)]
         files.write_all(fd, pieces, what=held.what, n_bytes=held.n_bytes)
-        segment.finish(fd, held.token, held.n_bytes, path, held.what)
+        tickets.finish(fd, held.token, held.n_bytes, path, held.what)
     except BaseException:
         files.remove_named_file(path)
         raise
@@ -384,7 +386,7 @@ def receive(
             if request.fd < 0:
                 return
             try:
-                os.pwrite(request.fd, chunk, segment.HEADER + start)
+                os.pwrite(request.fd, chunk, tickets.HEADER + start)
             except OSError as error:
                 problem = f"and there is no room for it here: {error.strerror}"
         request.n_bytes += len(chunk)
@@ -394,7 +396,7 @@ def receive(
 
 
 def _write(fd: int, start: int, chunk: bytes, ticket: Ticket) -> None:
-    pieces = [(segment.HEADER + start, memoryview(chunk))]
+    pieces = [(tickets.HEADER + start, memoryview(chunk))]
     files.write_all(fd, pieces, what=ticket.what, n_bytes=ticket.n_bytes)
 
 

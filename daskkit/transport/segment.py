@@ -11,50 +11,26 @@ import contextlib
 import errno
 import os
 import secrets
-import stat
 import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from daskkit.transport import contact, files, mapping
+from daskkit.transport import ticket as tickets
 from daskkit.transport.errors import NoRoomError, TransportError
+from daskkit.transport.ticket import HEADER, Ticket
 from daskkit.units import format_bytes
 
 if TYPE_CHECKING:
     import pickle
     from collections.abc import Callable, Sequence
 
-__all__ = ["Segment", "Ticket", "attach", "find", "make_segment", "route"]
+__all__ = ["Segment", "attach", "find", "make_segment", "open_by_ticket", "route"]
 
-#: Bytes before the content: a magic number, the token and the size, padded so that the
-#: content starts on a cache line, as NumPy and Arrow like it.
-HEADER = 64
-_MAGIC = b"daskkit transport\0"
 _ALIGNMENT = 64
 _N_TOKEN_BYTES = 16
 _READ_AT_ONCE = 2**20
-
-
-class Ticket(NamedTuple):
-    """All that another process needs to find a segment and to know that it is it."""
-
-    #: Random; also stands in the file, so a recycled pid, descriptor or file name can't
-    #: pass for the segment.
-    token: bytes
-    #: Size of the content.
-    n_bytes: int
-    #: The holder's process and its descriptor there.
-    pid: int
-    fd: int
-    #: File name, None for an anonymous file.
-    path: str | None
-    #: Where the holder runs.
-    place: contact.Place
-    #: Whom to ask where it can't be opened.
-    contact: contact.Contact | None
-    #: The object's description, for errors.
-    what: str
 
 
 class Segment:
@@ -271,7 +247,7 @@ def make_segment(
         offsets.append(n_bytes)
         n_bytes += -(-view.nbytes // _ALIGNMENT) * _ALIGNMENT
     token = secrets.token_bytes(_N_TOKEN_BYTES)
-    made = open_new(n_bytes, what, named=way == "file")
+    made = tickets.open_new(n_bytes, what, named=way == "file")
     if made is None:
         return None
     fd, path = made
@@ -280,7 +256,7 @@ def make_segment(
             (HEADER + offset, view) for offset, view in zip(offsets, views, strict=True)
         ]
         files.write_all(fd, pieces, what=what, n_bytes=n_bytes)
-        finish(fd, token, n_bytes, path, what)
+        tickets.finish(fd, token, n_bytes, path, what)
     except BaseException:
         _release(fd, path)
         raise
@@ -288,68 +264,6 @@ def make_segment(
     segment.is_made_here = True
     segment.hold(fd, path)
     return _register(segment), offsets
-
-
-def open_new(n_bytes: int, what: str, *, named: bool) -> tuple[int, str | None] | None:
-    """Return a new empty file for a segment: its descriptor, and its path if any.
-
-    Parameters
-    ----------
-    n_bytes : int
-        Size of the content to come.
-    what : str
-        The object's description, for errors.
-    named : bool
-        A temporary file, for processes that can't open an anonymous one.
-
-    Returns
-    -------
-    tuple of int and (str or None), or None
-        None where no more files can be opened.
-
-    Raises
-    ------
-    NoRoomError
-        If there surely is not that much memory.
-    """
-    try:
-        if named or not files.have_memfd():
-            return files.make_named_file()
-        files.check_room(n_bytes, what)
-        return files.make_memory_file(), None
-    except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            return None
-        raise
-
-
-def finish(fd: int, token: bytes, n_bytes: int, path: str | None, what: str) -> None:
-    """Complete a segment's file: its exact size, its header, its seals.
-
-    The header comes last: a file that is not complete has none and is not accepted.
-
-    Parameters
-    ----------
-    fd : int
-        Descriptor, all content written.
-    token : bytes
-        The segment's.
-    n_bytes : int
-        Size of the content; the file is extended by zeros to it.
-    path : str or None
-        None for an anonymous file, which is sealed.
-    what : str
-        The object's description, for errors.
-    """
-    try:
-        os.ftruncate(fd, HEADER + n_bytes)
-    except OSError as error:
-        msg = f"No room for {what} ({format_bytes(n_bytes)}): {error.strerror}"
-        raise NoRoomError(msg) from error
-    header = memoryview(_header(token, n_bytes))
-    files.write_all(fd, [(0, header)], what=what, n_bytes=n_bytes)
-    if path is None:
-        files.seal(fd)
 
 
 def attach(ticket: Ticket) -> Segment:
@@ -400,9 +314,9 @@ def open_by_ticket(segment: Segment) -> bool:
         return False
     fd = None
     if ticket.place.pid_namespace == here.pid_namespace:
-        fd = open_checked(f"/proc/{ticket.pid}/fd/{ticket.fd}", ticket)
+        fd = tickets.open_checked(f"/proc/{ticket.pid}/fd/{ticket.fd}", ticket)
     if fd is None and ticket.path is not None:
-        fd = open_checked(ticket.path, ticket)
+        fd = tickets.open_checked(ticket.path, ticket)
     if fd is not None:
         if len(_segments) < _max_open():
             segment.hold(fd)
@@ -411,46 +325,6 @@ def open_by_ticket(segment: Segment) -> bool:
             segment.ticket = None
             os.close(fd)
     return segment.is_open
-
-
-def open_checked(path: str, ticket: Ticket) -> int | None:
-    """Return a descriptor of the file at `path` if it is the ticket's segment.
-
-    Parameters
-    ----------
-    path : str
-        Of a temporary file, or of another process's descriptor.
-    ticket : Ticket
-        What it has to be.
-
-    Returns
-    -------
-    int or None
-        Open for reading only.
-    """
-    try:
-        if path.startswith("/proc/"):
-            # Look before opening: by a recycled pid this may be a pipe or a device.
-            link = os.readlink(path)  # noqa: PTH115 - a magic link, not a real path
-            if not link.startswith(f"/memfd:{files.MEMFD_NAME}"):
-                return None
-            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-        else:
-            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(path, flags)
-    except OSError:  # gone, another user's, another namespace's: all the same to us
-        return None
-    status = os.fstat(fd)
-    size = HEADER + ticket.n_bytes
-    if (
-        stat.S_ISREG(status.st_mode)
-        and status.st_uid in (os.geteuid(), ticket.place.user)
-        and status.st_size == size
-        and os.pread(fd, HEADER, 0) == _header(ticket.token, ticket.n_bytes)
-    ):
-        return fd
-    os.close(fd)
-    return None
 
 
 def find(token: bytes) -> Segment | None:
@@ -513,11 +387,6 @@ def _release(fd: int, path: str | None) -> None:
         os.close(fd)
     if path is not None:
         files.remove_named_file(path)
-
-
-def _header(token: bytes, n_bytes: int) -> bytes:
-    header = _MAGIC + token + n_bytes.to_bytes(8, "little")
-    return header.ljust(HEADER, b"\0")
 
 
 def _read_all(fd: int, n_bytes: int) -> memoryview:
