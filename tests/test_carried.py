@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import pickle
 import threading
+import time
 
 import numpy as np
+import psutil
 import pytest
 
 import daskkit as dk
@@ -119,3 +123,58 @@ def test_share_is_public(shared_client):
     with dk.share(np.arange(LARGE, dtype="u1")) as handle:
         future = shared_client.submit(lambda h: int(h.get().sum()), handle)
         assert future.result(timeout=30) == int(np.arange(LARGE, dtype="u1").sum())
+
+
+def _pss():
+    """Return the memory of this process and of all that it started, in bytes."""
+    tree = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    total = 0.0
+    for process in tree:
+        with contextlib.suppress(psutil.Error):
+            full = process.memory_full_info()
+            total += getattr(full, "pss", full.rss)
+    return total
+
+
+def _megabyte(i):
+    time.sleep(0.001)
+    return np.full(2**17, float(i))
+
+
+@pytest.mark.slow
+def test_memory_of_results_is_freed(shared_client):
+    """A loop of 200 runs with results of 1 MB each grows by less than 50 MB."""
+    workload = dk.Workload("results", _megabyte, range(30))
+
+    def run(n):
+        for _ in range(n):
+            assert execute(workload, shared_client)[29][0] == 29.0
+        gc.collect()
+        time.sleep(1)
+        return _pss()
+
+    before = run(20)
+    assert run(200) - before < 50e6
+
+
+@pytest.mark.slow
+def test_memory_of_failed_runs_is_freed(shared_client):
+    """Ten failed runs with arguments of 50 MB leave less than 150 MB behind."""
+
+    def fail(array):
+        time.sleep(0.02)
+        if array[0] == 3:
+            msg = "no"
+            raise ValueError(msg)
+        return 0
+
+    before = _pss()
+    for _ in range(10):
+        items = [np.full(50_000_000 // 8, float(i)) for i in range(5)]
+        with pytest.raises(ValueError, match="no") as caught:
+            execute(dk.Workload("failing", fail, items), shared_client)
+        assert caught.value.__notes__[0].startswith("raised by item 3")
+        del items, caught
+    gc.collect()
+    time.sleep(2)
+    assert _pss() - before < 150e6

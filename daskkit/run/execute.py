@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from daskkit.records import Workload
     from daskkit.run.tasks import BatchResult
+    from daskkit.transport.auto import Packed
 
 __all__ = ["execute"]
 
@@ -90,6 +91,8 @@ def _run_batches(
     functions = packer.pack((workload.func, workload.combine))
     run = f"{workload.name}-batch-{uuid.uuid4().hex[:8]}"
     answers: dict[int, Any] = {}
+    # Items on their way, by the index of the first of them.
+    packs: dict[int, Packed] = {}
     sizes: dict[int, int] = {}
     position = len(done)
     if workload.combine is not None:
@@ -102,7 +105,8 @@ def _run_batches(
         start, size = position, batches.next_size(n_items - position)
         position += size
         sizes[start] = size
-        part = packer.pack(list(items[start : start + size]))
+        part = packer.pack(list(items[start : start + size]), keep=False)
+        packs[start] = part
         return client.submit(
             run_batch, run, functions, part, start, key=(run, start), pure=False
         )
@@ -113,9 +117,14 @@ def _run_batches(
             completed.add(submit())
         for future, outcome in completed:
             if future.status != "finished":
-                future.result()  # raises the item's error, with its traceback
+                error, traceback = future.exception(), future.traceback()
+                # `future.result()` would keep the future, and its items, alive in
+                # the frames of the traceback.
+                future.cancel()
+                raise error.with_traceback(traceback)
             result: BatchResult = outcome
             start = future.key[1]
+            packs.pop(start).close()
             answers[start] = unpack(result.answer, last=True)
             batches.ended(sizes[start], result.wall_s)
             if position < n_items:
@@ -123,6 +132,10 @@ def _run_batches(
     finally:
         if left := list(completed.futures):
             client.cancel(left, reason="daskkit: run ended")
+        # A scheduler in this process may hold on to tasks for a while; their memory
+        # is freed now.
+        for packed in (functions, *packs.values()):
+            packed.close()
     parts = [answers[start] for start in sorted(answers)]
     if workload.combine is not None:
         return workload.combine(parts)

@@ -64,7 +64,7 @@ def run_batch(run: str, functions: Packed, items: Packed, start: int) -> BatchRe
     began = time.perf_counter()
     results = run_items(func, batch, start)
     answer = list(results) if combine is None else combine(list(results))
-    return BatchResult(pack(answer), time.perf_counter() - began)
+    return BatchResult(pack(answer, home=functions.place), time.perf_counter() - began)
 
 
 def _obtain(run: str, functions: Packed) -> tuple[Any, Any]:
