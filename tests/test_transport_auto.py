@@ -694,7 +694,9 @@ def test_unpack_once_is_shared_by_copies():
     value = auto.unpack_once(copy)
     assert auto.unpack_once(packed) is value
     assert auto.unpack(packed) is not value
+    token = packed.token
+    assert token in parcel._loaded
     del copy, packed
     gc.collect()
-    assert not len(parcel._loaded)
+    assert token not in parcel._loaded
     assert not value[0].any()
