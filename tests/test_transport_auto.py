@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import warnings
+import weakref
 from pathlib import Path
 
 import dask
@@ -43,6 +44,8 @@ needs_memfd = pytest.mark.skipif(
 def _no_cache_left(monkeypatch):
     """Start and end each test with nothing kept for a next call or a late receiver."""
     monkeypatch.setattr(parcel, "_LINGER_S", 0)
+    # Other tests' shared cluster may hold memory of its own in this process.
+    monkeypatch.setattr(segment, "_segments", weakref.WeakValueDictionary())
     auto.forget_cached()
     yield
     auto.forget_cached()
