@@ -8,6 +8,7 @@ import os
 import pickle
 import resource
 import stat
+import subprocess
 import sys
 import tempfile
 import threading
@@ -402,10 +403,26 @@ def test_released_memory_is_a_clear_error():
 @pytest.mark.parametrize("other", ["pipe", "device", "segment"])
 def test_recycled_descriptor_is_never_taken_for_the_segment(other):
     """Another file under the same process and number is not opened, not even a pipe."""
+    # In a process of its own: here other threads may take the number meanwhile.
+    code = f"from tests.test_transport_auto import recycle; recycle({other!r})"
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def recycle(other):
+    """Put another file under the descriptor of a segment, and try to open that."""
     packed = auto.pack(np.zeros(LARGE))
     (held,) = packed.segments()
     stream, number = pickle.dumps(packed), held.fd
     del packed, held
+    auto.forget_cached()
     gc.collect()
     opened = set(os.pipe())
     if other == "device":
