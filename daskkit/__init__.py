@@ -13,13 +13,20 @@ __version__ = "0.1.0"
 # Public name -> module that defines it. The same names stand in `__all__` and below
 # `TYPE_CHECKING`, for readers and type checkers; tests/test_import.py compares them.
 _HOMES = {
+    "ArgumentError": "daskkit.errors",
     "BackendError": "daskkit.errors",
     "BackendUnavailableError": "daskkit.errors",
     "CheckError": "daskkit.errors",
     "ClusterError": "daskkit.errors",
     "Comparison": "daskkit.comparison.result",
     "DaskkitError": "daskkit.errors",
+    "Failure": "daskkit.run.failures",
+    "ItemTimeoutError": "daskkit.errors",
+    "Plan": "daskkit.run.planned",
+    "RemoteError": "daskkit.errors",
+    "Results": "daskkit.run.failures",
     "Shared": "daskkit.transport.shared",
+    "WorkerDiedError": "daskkit.errors",
     "Workload": "daskkit.records",
     "WorkloadError": "daskkit.errors",
     "build_bag": "daskkit.graphs.bag",
@@ -28,9 +35,15 @@ _HOMES = {
     "check_equal": "daskkit.checks",
     "cluster": "daskkit.run.cluster",
     "compare": "daskkit.comparison.compare",
+    "imap": "daskkit.verbs",
+    "imap_unordered": "daskkit.verbs",
     "load": "daskkit.comparison.result",
+    "map": "daskkit.verbs",
+    "map_reduce": "daskkit.verbs",
+    "plan": "daskkit.verbs",
     "sample": "daskkit.samples.registry",
     "share": "daskkit.transport.shared",
+    "starmap": "daskkit.verbs",
     "usable_cores": "daskkit.run.threads",
 }
 
@@ -38,13 +51,20 @@ _HOMES = {
 _NAMES = {"sample": "make_workload"}
 
 __all__ = [
+    "ArgumentError",
     "BackendError",
     "BackendUnavailableError",
     "CheckError",
     "ClusterError",
     "Comparison",
     "DaskkitError",
+    "Failure",
+    "ItemTimeoutError",
+    "Plan",
+    "RemoteError",
+    "Results",
     "Shared",
+    "WorkerDiedError",
     "Workload",
     "WorkloadError",
     "__version__",
@@ -54,9 +74,15 @@ __all__ = [
     "check_equal",
     "cluster",
     "compare",
+    "imap",
+    "imap_unordered",
     "load",
+    "map",
+    "map_reduce",
+    "plan",
     "sample",
     "share",
+    "starmap",
     "usable_cores",
 ]
 
@@ -65,20 +91,27 @@ if TYPE_CHECKING:
     from daskkit.comparison.compare import compare
     from daskkit.comparison.result import Comparison, load
     from daskkit.errors import (
+        ArgumentError,
         BackendError,
         BackendUnavailableError,
         CheckError,
         ClusterError,
         DaskkitError,
+        ItemTimeoutError,
+        RemoteError,
+        WorkerDiedError,
         WorkloadError,
     )
     from daskkit.graphs.bag import build_bag
     from daskkit.graphs.delayed import build_delayed
     from daskkit.records import Workload
     from daskkit.run.cluster import cluster
+    from daskkit.run.failures import Failure, Results
+    from daskkit.run.planned import Plan
     from daskkit.run.threads import usable_cores
     from daskkit.samples.registry import make_workload as sample
     from daskkit.transport.shared import Shared, share
+    from daskkit.verbs import imap, imap_unordered, map, map_reduce, plan, starmap  # noqa: A004 - the name that its users know
 
 
 def __getattr__(name: str) -> object:

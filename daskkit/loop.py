@@ -96,7 +96,7 @@ def name_item(error: BaseException, index: int, *item: object) -> None:
     *item : object
         The item itself, where it is at hand.
     """
-    value = f" ({short_repr(item[0])})" if item else ""
+    value = f" (value {short_repr(item[0])})" if item else ""
     error.add_note(f"raised by item {index}{value}")
 
 

@@ -13,17 +13,29 @@ __all__ = ["make_bar"]
 _DELAY_S = 2.0
 
 
-def make_bar(total: int, description: str, *, show: bool | None = None) -> Any:
-    """Return a tqdm bar that appears after two seconds.
+def make_bar(
+    total: int | None,
+    description: str,
+    *,
+    show: bool | None = None,
+    unit: str = "it",
+    delay_s: float = _DELAY_S,
+) -> Any:
+    """Return a tqdm bar that appears after some time.
 
     Parameters
     ----------
-    total : int
-        Steps.
+    total : int or None
+        Steps; None if nobody knows how many.
     description : str
         What goes on.
     show : bool, optional
         None shows it in a terminal and in a notebook, but not in a file or pipe.
+
+    unit : str, default "it"
+        What a step is called.
+    delay_s : float, default 2
+        Seconds before it appears; with 0 it also stays.
 
     Returns
     -------
@@ -40,10 +52,11 @@ def make_bar(total: int, description: str, *, show: bool | None = None) -> Any:
         show = kernel or sys.stderr.isatty()
     return type("Bar", (bar,), {"monitor_interval": 0})(  # 0: no thread that stays
         total=total,
+        unit=unit,
         desc=description,
         disable=not show,
-        delay=_DELAY_S,
-        leave=False,
+        delay=delay_s,
+        leave=delay_s == 0,
         file=sys.stderr,
         dynamic_ncols=True,
     )

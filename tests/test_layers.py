@@ -14,7 +14,7 @@ ROWS = [
     ["__main__"],
     ["cli"],
     ["__init__"],  # the public names, loaded lazily
-    ["doctor"],
+    ["doctor", "verbs"],
     ["comparison"],
     ["backends", "samples"],
     ["run", "graphs", "report"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import threading
+import traceback
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -247,6 +248,26 @@ def test_closures_defaults_and_partials_carry_their_arrays():
 
     back = _there_and_back(functools.partial(func, given_))
     assert back() == (0.0, 2.0, 1.0)
+
+
+def test_captured_datetimes_go_out_of_band():
+    """A datetime array that a lambda captures is a buffer, not part of the stream."""
+    times = np.arange(100_000).astype("M8[s]")
+    dumped = wire.dump(lambda: times)
+    assert [buffer.raw().nbytes for buffer in dumped.buffers] == [times.nbytes]
+    assert len(dumped.stream) < 10_000
+    _assert_same_array(wire.load(dumped.stream, dumped.buffers)(), times)
+
+
+def test_function_by_value_keeps_its_file():
+    """A traceback through a pickled lambda, and one inside, shows file and source."""
+    func = _there_and_back(lambda: sorted([0], key=lambda x: 1 / x))
+    with pytest.raises(ZeroDivisionError) as caught:
+        func()
+    outer, inner = traceback.extract_tb(caught.tb)[-2:]
+    assert (outer.filename, inner.filename) == (__file__, __file__)
+    assert outer.line == inner.line
+    assert "1 / x" in inner.line
 
 
 def test_long_text_and_many_numbers_survive():

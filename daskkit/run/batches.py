@@ -1,7 +1,7 @@
-"""How many items a worker gets next: pure arithmetic, no clock and no cluster.
+"""How many items a lane gets next: pure arithmetic, no clock and no cluster.
 
 `Batches` is a state machine fed with events (a batch was taken, a batch has ended);
-`run.execute` does what it says.
+`run.feeder` does what it says.
 """
 
 from __future__ import annotations
@@ -9,23 +9,35 @@ from __future__ import annotations
 import dataclasses
 import math
 
-__all__ = ["Batches"]
+__all__ = ["DIRECT", "TASK", "Batches", "HandOver"]
 
-# A batch aims at this wall time at most. A task costs client, scheduler and worker some
-# 5 ms of CPU together, on a machine whose cores are all busy; of 400 items of 1.7 ms on
-# two workers, batches of 50, 100 and 200 ms took 1.51, 1.23 and 1.07 times the wall
-# time of a bag of 8 partitions.
-_TARGET_S = 0.2
-# Seconds of the scheduler a task: with many workers batches grow, so that handing
-# them out never takes longer than executing them.
-_SCHEDULER_S = 0.0005
+
+@dataclasses.dataclass(frozen=True)
+class HandOver:
+    """What it costs to hand over a batch, in seconds of a core."""
+
+    #: All processes together.
+    total_s: float
+    #: Whoever hands out all batches, one after the other.
+    serial_s: float
+
+
+#: By a socket of its own: 0.3 ms of both sides together, measured on two busy cores.
+DIRECT = HandOver(total_s=0.0003, serial_s=0.00015)
+#: As a task of Dask: 5 ms of client, scheduler and worker together; a scheduler takes
+#: about 0.5 ms a task.
+TASK = HandOver(total_s=0.005, serial_s=0.0005)
+
+# A batch aims at this wall time at least: long beside a hand-over, short beside the
+# patience of somebody who watches.
+_TARGET_S = 0.06
+# And at so many times its hand-over: 2.5 % of the work.
+_WORTH = 40
 # The end is cut finer: a batch takes at most this share of what each worker would
 # get of the rest (guided self-scheduling, with a factor of 2 against skewed items).
 _GUIDED = 2
-# Below this a batch isn't worth its own hand-over, whatever is left.
-_LEAST_S = 0.02
-# Batches at each worker: one executes, one waits, so that no core starves.
-_DEPTH = 2
+# A batch that isn't worth so many hand-overs isn't cut finer, whatever is left.
+_LEAST = 15
 # Weight of the newest batch in the cost of an item: recent ones tell most of the
 # next, one freak batch doesn't decide.
 _NEWEST = 0.3
@@ -38,15 +50,17 @@ class Batches:
     Parameters
     ----------
     n_workers : int
-        Threads that execute batches, at least 1.
+        Lanes that execute batches, at least 1.
     item_s : float
         First estimate of an item's cost in seconds, from a pilot.
+    hand_over : HandOver
+        What a batch costs beside its items.
 
     Examples
     --------
     >>> batches = Batches(n_workers=2, item_s=0.001)
     >>> batches.next_size(n_left=1_000), batches.next_size(n_left=20)
-    (200, 20)
+    (60, 5)
 
     References
     ----------
@@ -56,19 +70,23 @@ class Batches:
 
     n_workers: int
     item_s: float
+    hand_over: HandOver = DIRECT
 
     @property
-    def n_in_flight(self) -> int:
-        """Batches that may be handed over and not yet back."""
-        return self.n_workers * _DEPTH
+    def target_s(self) -> float:
+        """Wall time of a batch in seconds, as long as much is left."""
+        # With many workers batches grow, so that handing them out never takes longer
+        # than executing them.
+        everybody_s = 2 * self.hand_over.serial_s * self.n_workers
+        return max(_TARGET_S, _WORTH * self.hand_over.total_s, everybody_s)
 
-    def next_size(self, n_left: int) -> int:
+    def next_size(self, n_left: int | None) -> int:
         """Return the number of items of the next batch.
 
         Parameters
         ----------
-        n_left : int
-            Items that are not handed over yet, at least 1.
+        n_left : int or None
+            Items that are not handed over yet, at least 1; None if nobody knows.
 
         Returns
         -------
@@ -76,11 +94,12 @@ class Batches:
             Between 1 and `n_left`.
         """
         item_s = max(self.item_s, 1e-9)
-        target_s = max(_TARGET_S, _SCHEDULER_S * self.n_workers)
-        by_time = target_s / item_s
-        by_balance = n_left / (_GUIDED * self.n_workers)
-        least = _LEAST_S / item_s
-        return max(1, min(n_left, math.floor(max(least, min(by_time, by_balance)))))
+        size = self.target_s / item_s
+        if n_left is not None:
+            least = _LEAST * self.hand_over.total_s / item_s
+            balanced = n_left / (_GUIDED * self.n_workers)
+            size = min(n_left, max(least, min(size, balanced)))
+        return max(1, math.floor(size))
 
     def ended(self, n_items: int, wall_s: float) -> None:
         """Learn from a batch that has ended.

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import numbers
 import socket
+import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from distributed import Client, Security
     from distributed.deploy.cluster import Cluster
 
-__all__ = ["check_n_workers", "cluster"]
+__all__ = ["check_n_workers", "cluster", "local_client"]
 
 # A scheduler on a loaded machine answers within a second; a dead one never does.
 _CONNECT_TIMEOUT_S = 5
@@ -227,12 +228,32 @@ def _ask_identity(address: str, security: Security) -> None:
 
 
 @contextlib.contextmanager
+def local_client() -> Iterator[Client]:
+    """Yield a client of a local cluster, one worker a core; it is nobody's default.
+
+    Yields
+    ------
+    distributed.Client
+
+    Raises
+    ------
+    ClusterError
+        If it does not start.
+    """
+    options = (usable_cores(), 1, True, "auto", 0)
+    with _local(*options, is_default=False) as client:
+        yield client
+
+
+@contextlib.contextmanager
 def _local(
     n_workers: int,
     threads_per_worker: int,
     processes: bool,
     memory_limit: str | float | None,
     dashboard_port: int,
+    *,
+    is_default: bool = True,
 ) -> Iterator[Client]:
     """Yield a client of a local cluster that lives as long as the context."""
     from distributed import Client, LocalCluster
@@ -284,7 +305,16 @@ def _local(
             msg = f"a local cluster of {n_workers} workers did not start: {reason}"
             raise ClusterError(msg) from error
         stack.enter_context(local)
-        yield stack.enter_context(Client(local))
+        client = stack.enter_context(Client(local, set_as_default=is_default))
+        stack.callback(_wait_for_lanes, client)
+        yield client
+
+
+def _wait_for_lanes(client: Client) -> None:
+    """Let lanes of verbs end, if there were any."""
+    workers = sys.modules.get("daskkit.run.workers")
+    if workers is not None:
+        workers.wait_for_lanes(client)
 
 
 def _choose_pace() -> dict[str, str]:

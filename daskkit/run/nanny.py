@@ -11,14 +11,31 @@ import ctypes
 import multiprocessing.spawn
 import os
 import sys
-from typing import Any
+from collections import OrderedDict
+from typing import Any, NamedTuple
 
 from distributed import Nanny
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from daskkit.run.threads import import_threadpoolctl, thread_variables
 
-__all__ = ["LimitBlas", "WorkerNanny"]
+__all__ = ["End", "LimitBlas", "WorkerNanny", "ends"]
+
+
+class End(NamedTuple):
+    """How a worker's process ended."""
+
+    #: As `subprocess` gives it: negative for a signal.
+    exit_code: int | None
+    #: Memory that it held when its nanny ended it for that; 0 if that was not why.
+    rss_bytes: int
+    #: Memory that it may use; 0 for no limit.
+    limit_bytes: int
+
+
+#: The last worker processes of this process's nannies that have ended, by pid.
+ends: OrderedDict[int, End] = OrderedDict()
+_MOST_ENDS = 1000
 
 # M_TRIM_THRESHOLD of glibc's malloc.h, with the value that distributed sets through
 # MALLOC_TRIM_THRESHOLD_: freed memory goes back to the system.
@@ -40,15 +57,35 @@ class WorkerNanny(Nanny):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.pre_spawn_env: dict[str, str] = {}
+        self._worker_pid: int | None = None
+        self._excess_bytes = 0
         _forget_main()
 
     async def instantiate(self) -> Any:
         """Start the worker's process and leave no trace in this one's environment."""
+        self._excess_bytes = 0
         try:
             return await super().instantiate()
         finally:
             # Only there to let children with `setproctitle` rename themselves.
             os.environ.pop("__DASK_PARENT_PID", None)
+            if self.process is not None:
+                self._worker_pid = self.process.pid
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """Note when the worker is ended for its memory, which its exit doesn't tell."""
+        if topic == "worker-restart-memory":
+            self._excess_bytes = int(msg["rss"])
+        super().log_event(topic, msg)  # type: ignore[no-untyped-call] # not typed there
+
+    def _on_worker_exit_sync(self, exitcode: int | None) -> None:
+        """Note how the worker ended, for whoever waits for its items."""
+        if self._worker_pid is not None:
+            limit = int(self.memory_manager.memory_limit or 0)
+            ends[self._worker_pid] = End(exitcode, self._excess_bytes, limit)
+            while len(ends) > _MOST_ENDS:
+                ends.popitem(last=False)
+        super()._on_worker_exit_sync(exitcode)  # type: ignore[no-untyped-call] # as above
 
 
 class LimitBlas(WorkerPlugin):

@@ -13,6 +13,7 @@ import itertools
 import pickle
 import sys
 import threading
+import types
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -233,7 +234,11 @@ def _dump_into(dumped: Dumped, value: Any) -> None:
     _current.container = None
     file = io.BytesIO()
     pickler = cloudpickle.Pickler(file, protocol=5, buffer_callback=collect)
-    pickler.dispatch_table = {**table, **cloudpickle.Pickler.dispatch_table}
+    table = {**table, **cloudpickle.Pickler.dispatch_table}
+    table[types.CodeType] = _reduce_code
+    # Its class has an attribute of that name, which hides the pickler's own slot: an
+    # ordinary assignment would change nothing.
+    vars(pickle.Pickler)["dispatch_table"].__set__(pickler, table)
     pickler.dump(value)
     dumped.stream = file.getvalue()
 
@@ -251,6 +256,20 @@ def _refers_to_here(stream: bytes) -> bool:
         return False
     by_value: set[str] = cloudpickle.list_registry_pickle_by_value()
     return any(name.encode() in stream for name in by_value)
+
+
+def _reduce_code(code: types.CodeType) -> Any:
+    """Reduce code as cloudpickle does, but with the name of its file.
+
+    cloudpickle 3.1 writes "<dynamic-code>", and tracebacks of the worker would show
+    neither the file nor the line of a function from a script or notebook.
+    """
+    import cloudpickle
+
+    make, args = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+    return make, tuple(
+        code.co_filename if arg == "<dynamic-code>" else arg for arg in args
+    )
 
 
 def _find_culprit(value: Any, error: Exception) -> tuple[str, BaseException]:

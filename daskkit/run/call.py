@@ -1,0 +1,463 @@
+"""One call of a verb: its items and results, and the threads here that execute them.
+
+Shared by the calling thread, those that help it, and the one that feeds the lanes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from daskkit.loop import short_repr
+from daskkit.run.failures import Failure, Results, format_note
+from daskkit.run.job import run_chunk
+from daskkit.run.source import Part, Source
+from daskkit.transport.partition import Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from distributed import Client
+
+    from daskkit.run.job import Job
+    from daskkit.run.plan import Facts, Forecast, Means
+
+__all__ = ["Call", "Pilot"]
+
+# What the calling thread takes at a time: long beside the 3 us that it costs, short
+# beside the patience of those who wait for it to look up.
+_HERE_S = 0.002
+_MOST_HERE = 200_000
+# How often a waiting caller looks at the progress.
+_PROGRESS_S = 0.1
+# Chunks of results that nobody has consumed, of a stream, for each thread.
+_AHEAD = 4
+# Answers are combined so many at a time, as a tree.
+_FAN_IN = 8
+_HERE = "this process"
+
+
+class Call:
+    """The state of one call, shared by all threads that work on it.
+
+    Parameters
+    ----------
+    job : Job
+        What to do with an item.
+    items : iterable
+        See `Source`.
+    where : {"auto", "inline", "threads", "cluster"}
+        Where items may be executed.
+    batch_size : int, optional
+        Items that are handed over at a time; by default that adapts.
+    client : distributed.Client, optional
+        The cluster to use; None for none.
+    is_stream : bool, default False
+        Whether results are consumed while others are computed.
+    bar : tqdm.tqdm, optional
+        Counts items.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        items: Iterable[Any],
+        *,
+        where: str,
+        batch_size: int | None = None,
+        client: Client | None = None,
+        is_stream: bool = False,
+        bar: Any = None,
+    ) -> None:
+        self.job = job
+        self.source = Source(items, is_stream=is_stream)
+        self.where = where
+        self.batch_size = batch_size
+        self.client = client
+        self.is_stream = is_stream
+        self._bar = bar
+        # Guards all that follows; notified when a waiting caller should look up.
+        self.changed = threading.Condition()
+        self.error: BaseException | None = None
+        self.failures: list[Failure] = []
+        #: Items that somebody has, and that are done.
+        self.n_open = 0
+        self.n_done = 0
+        #: Whether the calling thread leaves the items to others.
+        self.is_paused = where == "cluster" or job.timeout is not None
+        #: Items that only the calling thread can execute.
+        self.local: deque[Part] = deque()
+        #: What the calling thread is asked to do between two chunks.
+        self.chore: Callable[[], Any] | None = None
+        self.is_closed = False
+        # In a stream, the item whose error ends it.
+        self._stops_at: int | None = None
+        self._answers: dict[int, tuple[int, Any, bool]] = {}
+        self._here_size = 1 if batch_size is None else batch_size
+        self._helpers: list[threading.Thread] = []
+        self._wants_helpers = False
+        self.pilot = Pilot()
+
+    def finish(self) -> Any:
+        """Return the answer of all parts, in the order of the items."""
+        parts = [self._answers[start] for start in sorted(self._answers)]
+        if self.job.combine is None:
+            everything = Results() if self.job.collect else []
+            for _, results, _ in parts:
+                everything.extend(results)
+            return everything
+        answer = self._combine(parts)
+        if not self.job.collect:
+            return answer
+        return answer, Results(sorted(self.failures, key=lambda failure: failure.index))
+
+    def close(self) -> None:
+        """Have all threads that help end, after what they execute."""
+        with self.changed:
+            self.is_closed = True
+            self._wants_helpers = False
+            self.changed.notify_all()
+
+    def join_helpers(self) -> None:
+        """Wait for their end, after `close`; a second call does nothing."""
+        for helper in self._helpers:
+            helper.join()
+        self._helpers.clear()
+        if self._bar is not None:
+            self._show_progress()
+            self._bar.close()
+
+    # Streams.
+
+    def has_next(self, following: int | None) -> bool:
+        """Return whether a stream can go on: with results, or with its error.
+
+        `following` is the index of the next item, None where the order is no matter.
+        """
+        if self.error is not None:
+            return True
+        if (following in self._answers) if following is not None else self._answers:
+            return True
+        if self._stops_at is not None and (
+            following is None or following >= self._stops_at
+        ):
+            self.error = self._stop_error
+            return True
+        return False
+
+    def take_answer(self, following: int | None) -> tuple[int, Any] | None:
+        """Return the next results and how many items they stand for, None at the end.
+
+        Raises
+        ------
+        Exception
+            What ended the stream.
+        """
+        with self.changed:
+            key = following
+            if key is None:
+                key = next(iter(self._answers), -1)
+            if key not in self._answers:
+                if self.error is not None:
+                    raise self.error
+                return None
+            n_items, results, _ = self._answers.pop(key)
+            return n_items, results
+
+    # The calling thread, and those that help it.
+
+    def work_here(self, until: Callable[[], bool] | None = None) -> None:
+        """Execute items in this thread until all are done, or `until` says so.
+
+        Raises
+        ------
+        Exception
+            What ended the call.
+        """
+        while True:
+            with self.changed:
+                while not self._may_work(until):
+                    if self._is_over(until):
+                        return
+                    self.changed.wait(_PROGRESS_S)
+                    self._show_progress()
+                chore, self.chore = self.chore, None
+            if chore is not None:
+                chore()
+                continue
+            part = self._take_here()
+            if part is not None:
+                self._execute(part, is_pilot=True)
+                self._show_progress()
+
+    def help(self, n_threads: int) -> None:
+        """Have more threads of this process execute items."""
+        self._wants_helpers = True
+        for i in range(n_threads):
+            thread = threading.Thread(
+                target=self._help, name=f"daskkit-{self.job.name}-{i}", daemon=True
+            )
+            self._helpers.append(thread)
+            thread.start()
+
+    def stop_helping(self) -> None:
+        """Have those threads end after what they execute."""
+        with self.changed:
+            self._wants_helpers = False
+            self.changed.notify_all()
+
+    @property
+    def n_helpers(self) -> int:
+        """Threads that help now."""
+        return len(self._helpers) if self._wants_helpers else 0
+
+    def _help(self) -> None:
+        try:
+            while True:
+                with self.changed:
+                    while not self._may_take(is_helper=True):
+                        if not self._wants_helpers or self._is_done():
+                            return
+                        self.changed.wait(_PROGRESS_S)
+                    if not self._wants_helpers:
+                        return
+                part = self._take_here(is_helper=True)
+                if part is not None:
+                    self._execute(part, is_pilot=False)
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            self.fail(error)
+
+    def _may_work(self, until: Callable[[], bool] | None) -> bool:
+        """Return whether the calling thread has something to do; else it waits."""
+        if self.error is not None and not self.is_stream:
+            raise self.error
+        if until is not None and until():
+            return False
+        return self.chore is not None or self._may_take()
+
+    def _may_take(self, *, is_helper: bool = False) -> bool:
+        if self.is_closed or self.error is not None:
+            return False
+        if is_helper:
+            if not self._wants_helpers:
+                return True  # to see that it is over
+            if self.is_stream and len(self._answers) >= _AHEAD * len(self._helpers):
+                return self.source.has_returned
+        elif self.local:
+            return True
+        if self.is_paused:
+            return False
+        return not self.source.is_empty_here and (
+            self._stops_at is None or self.source.has_returned
+        )
+
+    def _is_over(self, until: Callable[[], bool] | None) -> bool:
+        if self.is_closed or (self.error is not None and self.is_stream):
+            return True
+        return (until is not None and until()) or self._is_done()
+
+    def _is_done(self) -> bool:
+        if self.n_open or self.local or self.is_closed:
+            return self.is_closed
+        return self.source.is_empty or (
+            self._stops_at is not None and not self.source.has_returned
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody has anything left to do."""
+        with self.changed:
+            return self.error is not None or self._is_done()
+
+    def _take_here(self, *, is_helper: bool = False) -> Part | None:
+        with self.changed:
+            if self.local and not is_helper:
+                part = self.local.popleft()
+                self.n_open += len(part.items)
+                return part
+        return self.take(self._here_size, here=True)
+
+    def take(self, n_items: int, *, here: bool = False) -> Part | None:
+        """Return items for somebody to execute, or None."""
+        # Counted before they are taken: nobody may believe that all is done meanwhile.
+        with self.changed:
+            self.n_open += 1
+        part: Part | None = None
+        try:
+            part = self.source.take(n_items, here=here, fresh=self._stops_at is None)
+        except Exception as error:  # noqa: BLE001 - of the user's own iterator
+            self.fail_reading(error)
+        finally:
+            with self.changed:
+                self.n_open += (0 if part is None else len(part.items)) - 1
+                if part is None:
+                    self.changed.notify_all()
+        return part
+
+    def give_back(self, part: Part) -> None:
+        """Take items back that somebody had and did not execute."""
+        with self.changed:
+            self.source.give_back(part)
+            self.n_open -= len(part.items)
+            self.changed.notify_all()
+
+    def _execute(self, part: Part, *, is_pilot: bool) -> None:
+        results = Partition()
+        pilot = self.pilot
+        if is_pilot:
+            pilot.part, pilot.part_began = part, time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.thread_time()
+        caught = run_chunk(self.job, part.items, results)
+        wall_s = time.perf_counter() - began
+        if is_pilot:
+            pilot.ended(part, results, wall_s, time.thread_time() - cpu_began)
+        if self.batch_size is None:
+            item_s = wall_s / max(1, len(results))
+            fitting = int(_HERE_S / max(item_s, 1e-9))
+            # No more than twice as many at a time: one item doesn't tell of all.
+            self._here_size = max(1, min(fitting, 2 * len(part.items), _MOST_HERE))
+        for offset, error, attempts in caught:
+            index = part.start + offset
+            item = part.items[offset]
+            failure = self.note(index, item, error, _HERE, attempts, offset)
+            if self.job.collect:
+                results[offset] = failure
+        n_executed = len(results) + (bool(caught) and not self.job.collect)
+        self.store(part, results, n_executed)
+
+    # What becomes of items, wherever they were executed.
+
+    def store(
+        self, part: Part, results: Any, n_items: int, *, is_combined: bool = False
+    ) -> None:
+        """Keep the results of items that somebody had."""
+        with self.changed:
+            self.n_open -= len(part.items)
+            self.n_done += n_items
+            if n_items:
+                self._answers[part.start] = (n_items, results, is_combined)
+            if self.is_stream or self._is_done():
+                self.changed.notify_all()
+
+    def note(  # noqa: PLR0917 - what is known of an item that raised
+        self,
+        index: int,
+        item: Any,
+        error: BaseException,
+        where: str,
+        attempts: int,
+        n_before: int = 0,
+    ) -> Failure:
+        """Keep an item's error; without `collect` it ends the call.
+
+        `n_before` items were done just before, and are not counted yet.
+
+        Returns
+        -------
+        Failure
+            What stands in the place of a result.
+        """
+        value = short_repr(item)
+        failure = Failure(index, value, error, where, attempts)
+        with self.changed:
+            self.failures.append(failure)
+            if not self.job.collect:
+                n_done = self.n_done + n_before
+                text = format_note(index, value, where, n_done, self.source.n_items)
+                error.add_note(text)
+                self._end_with(index, error)
+        return failure
+
+    def fail(self, error: BaseException) -> None:
+        """End the call with an error that is no item's."""
+        with self.changed:
+            if self.error is None:
+                self.error = error
+            self.changed.notify_all()
+
+    def fail_reading(self, error: BaseException) -> None:
+        """End the call where the input does."""
+        with self.changed:
+            error.add_note(f"raised by the input, after {self.source.n_read} items")
+            self._end_with(self.source.n_read, error)
+
+    def _end_with(self, index: int, error: BaseException) -> None:
+        """End the call, a stream after the items that come before; the lock is held."""
+        if not self.is_stream:
+            if self.error is None:
+                self.error = error
+        elif self._stops_at is None or index < self._stops_at:
+            self._stops_at, self._stop_error = index, error
+        self.changed.notify_all()
+
+    def _combine(self, parts: Sequence[tuple[int, Any, bool]]) -> Any:
+        """Return one answer: results that are neighbours first, then as a tree."""
+        combine = self.job.combine
+        assert combine is not None
+        answers: list[Any] = []
+        plain: list[Any] = []
+        for _, results, is_combined in parts:
+            if is_combined:
+                if plain:
+                    answers.append(combine(plain))
+                    plain = []
+                answers.append(results)
+            else:
+                plain += [one for one in results if not isinstance(one, Failure)]
+        if plain or not answers:
+            answers.append(combine(plain))
+        while len(answers) > 1:
+            answers = [
+                combine(answers[i : i + _FAN_IN])
+                for i in range(0, len(answers), _FAN_IN)
+            ]
+        return answers[0]
+
+    @property
+    def n_ahead(self) -> int:
+        """Parts of a stream that wait to be consumed."""
+        return len(self._answers)
+
+    def _show_progress(self) -> None:
+        if self._bar is not None:
+            n_new = self.n_done - self._bar.n
+            if n_new:
+                self._bar.update(n_new)
+
+
+class Pilot:
+    """What the calling thread's own items tell; written by it, read by the feeder."""
+
+    def __init__(self) -> None:
+        self.began = 0.0
+        self.thread_id = 0
+        self.cpu_began = 0.0
+        #: What is being executed, and since when.
+        self.part: Part | None = None
+        self.part_began = 0.0
+        self.n_items = 0
+        self.wall_s = 0.0
+        self.cpu_s = 0.0
+        #: Of the latest items, the newer the weightier.
+        self.item_s = 0.0
+        #: Some items and their results.
+        self.sample: tuple[Sequence[Any], Sequence[Any]] = ((), ())
+        #: Once it is over.
+        self.facts: Facts | None = None
+        self.means: Means | None = None
+        self.forecast: Forecast | None = None
+
+    def ended(
+        self, part: Part, results: list[Any], wall_s: float, cpu_s: float
+    ) -> None:
+        """Learn from items that are done."""
+        self.part = None
+        n_items = max(1, len(results))
+        item_s = wall_s / n_items
+        self.item_s = item_s if self.n_items == 0 else (self.item_s + item_s) / 2
+        self.n_items += n_items
+        self.wall_s += wall_s
+        self.cpu_s += cpu_s
+        self.sample = (part.items, results)

@@ -1,0 +1,357 @@
+"""Lanes in child processes, for calls without a cluster.
+
+They are there within milliseconds, where a cluster takes seconds, and end with the
+call. A fork knows function and items already; it is taken only where nothing in this
+process could be broken by one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import pickle
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskkit.run.board import Board, make_file
+from daskkit.run.exceptions import dump_error
+from daskkit.run.lane import serve
+from daskkit.run.lanes import ProcessLane
+from daskkit.transport.auto import unpack
+from daskkit.transport.contact import find_place
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from daskkit.run.job import Job
+    from daskkit.transport.auto import Packed
+
+__all__ = [
+    "can_fork",
+    "describe_exit",
+    "end_lanes",
+    "fork_lanes",
+    "main",
+    "spawn_lanes",
+]
+
+# Libraries whose threads or devices don't survive a fork, by their own word.
+_HOSTILE = (
+    "cupy",
+    "grpc",
+    "jax",
+    "numba",
+    "polars",
+    "pyspark",
+    "ray",
+    "sklearn",
+    "tensorflow",
+    "torch",
+)
+_PR_SET_PDEATHSIG = 1
+_END_S = 2.0
+# What a fresh interpreter executes: the caller's folders first, then `main`.
+_CHILD = (
+    "import ast, sys; sys.path[:] = ast.literal_eval(sys.stdin.readline()); "
+    "from daskkit.run.children import main; main(*map(int, sys.argv[1:]))"
+)
+
+
+def can_fork(*, besides: int = 0) -> bool:
+    """Return whether a fork of this process is sure to work.
+
+    On Linux, from the main thread, where no other thread could hold a lock that its
+    copy would wait for: Python's threads count, and so do others except the pools of
+    OpenBLAS, which NumPy and SciPy bring, and which take care of forks.
+
+    Parameters
+    ----------
+    besides : int, default 0
+        Threads that are going to have ended by then.
+
+    Returns
+    -------
+    bool
+    """
+    if sys.platform != "linux" or any(name in sys.modules for name in _HOSTILE):
+        return False
+    if threading.active_count() > 1 + besides:
+        return False
+    n_pools = sum(name in sys.modules for name in ("numpy", "scipy.linalg"))
+    most = 1 + besides + n_pools * ((os.cpu_count() or 1) - 1)
+    for _ in range(20):
+        if _count_threads() <= most:
+            return True
+        time.sleep(0.0002)  # a thread that has just been joined may still be listed
+    return False
+
+
+def _count_threads() -> int:
+    """Return how many threads this process has, those aside that take care of forks."""
+    n_threads = 0
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            # pyarrow's allocator, which comes with pandas where pyarrow is installed.
+            name = (thread / "comm").read_text(encoding="utf-8").strip()
+            n_threads += name != "jemalloc_bg_thd"
+    return n_threads
+
+
+def fork_lanes(
+    n_lanes: int, job: Job, items: Sequence[Any] | None
+) -> list[ProcessLane]:
+    """Return lanes in forks of this process, which know the job and all items.
+
+    Parameters
+    ----------
+    n_lanes : int
+        How many.
+    job : Job
+        What to do.
+    items : sequence, optional
+        All items, by their index; None where they are sent.
+
+    Returns
+    -------
+    list of ProcessLane
+
+    Raises
+    ------
+    OSError
+        If there can be no more processes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.flush()
+    lanes: list[ProcessLane] = []
+    try:
+        for _ in range(n_lanes):
+            mine, other = socket.socketpair()
+            board_fd = make_file()
+            with warnings.catch_warnings():
+                # Python 3.12 warns of OpenBLAS's threads, too.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                parent = os.getpid()
+                pid = os.fork()
+            if pid == 0:
+                _be_child(parent, [*lanes, mine], other, board_fd, job, items)
+            other.close()
+            lanes.append(_make_lane(mine, board_fd, pid))
+    except OSError:
+        end_lanes(lanes)
+        raise
+    return lanes
+
+
+def _be_child(  # noqa: PLR0917 - an inner part of fork_lanes
+    parent: int,
+    inherited: list[Any],
+    link: socket.socket,
+    board_fd: int,
+    job: Job,
+    items: Sequence[Any] | None,
+) -> None:
+    """Serve as a lane in a forked process, and end."""
+    status = 1
+    try:
+        _die_with(parent)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the caller
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for one in inherited:
+            if isinstance(one, ProcessLane):
+                one.connection.close()
+                one.board.close()
+            else:
+                one.close()
+        # What is garbage for the parent isn't collected here: finalisers act once.
+        gc.freeze()
+        _reseed()
+        with Connection(link.detach()) as connection:
+            serve(connection, Board(board_fd), job, items=items, home=find_place())
+        status = 0
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        # No handler of the parent's runs here: its clusters and files are not ours.
+        os._exit(status)
+
+
+def spawn_lanes(n_lanes: int, job: Packed) -> list[ProcessLane]:
+    """Return lanes in fresh interpreters; anything else in this process may go on.
+
+    Parameters
+    ----------
+    n_lanes : int
+        How many.
+    job : Packed
+        The `Job`.
+
+    Returns
+    -------
+    list of ProcessLane
+        They take batches at once, and execute them once they have started.
+
+    Raises
+    ------
+    OSError
+        If there can be no more processes.
+    """
+    lanes: list[ProcessLane] = []
+    try:
+        for _ in range(n_lanes):
+            mine, other = socket.socketpair()
+            board_fd = make_file()
+            fds = (other.fileno(), board_fd)
+            with other:
+                process = subprocess.Popen(
+                    [sys.executable, "-c", _CHILD, *map(str, (*fds, os.getpid()))],
+                    stdin=subprocess.PIPE,
+                    pass_fds=fds,
+                )
+            assert process.stdin is not None
+            with process.stdin:
+                process.stdin.write(repr(sys.path).encode() + b"\n")
+            lane = _make_lane(mine, board_fd, process.pid, process)
+            lanes.append(lane)
+            lane.connection.send_bytes(pickle.dumps(job, 5))
+    except OSError:
+        end_lanes(lanes)
+        raise
+    return lanes
+
+
+def main(link: int, board_fd: int, parent: int) -> None:
+    """Serve as a lane in a fresh interpreter; what `spawn_lanes` starts.
+
+    Parameters
+    ----------
+    link, board_fd : int
+        Descriptors that were passed on.
+    parent : int
+        Process number of the caller.
+    """
+    _die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Connection(link) as connection:
+        try:
+            packed = pickle.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            return  # the caller has no need of this lane any more
+        board = Board(board_fd)
+        try:
+            job = unpack(packed, last=True)
+        except BaseException as error:  # noqa: BLE001 - whatever a user's class raises
+            board.enter()
+            connection.send_bytes(pickle.dumps(dump_error(error), 5))
+            return
+        serve(connection, board, job, home=packed.place)
+
+
+def end_lanes(lanes: Sequence[ProcessLane]) -> None:
+    """End children that are not needed any more, whatever they do.
+
+    Parameters
+    ----------
+    lanes : sequence of ProcessLane
+        From `fork_lanes` or `spawn_lanes`; closed.
+    """
+    for lane in lanes:
+        lane.close()
+    for lane in lanes:
+        lane.kill()
+        lane.cause()
+
+
+def _make_lane(
+    link: socket.socket,
+    board_fd: int,
+    pid: int,
+    process: subprocess.Popen[bytes] | None = None,
+) -> ProcessLane:
+    """Return the caller's side of a child that was just started."""
+
+    def find_cause(pid: int) -> str:
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return describe_exit(process.wait(_END_S))
+            return "it did not end"
+        return describe_exit(_wait_for(pid))
+
+    return ProcessLane(
+        Connection(link.detach()),
+        Board(board_fd),
+        pid,
+        f"child process {pid}",
+        find_cause=find_cause,
+    )
+
+
+def describe_exit(code: int | None) -> str:
+    """Return why a process ended, from its exit code as `subprocess` gives it.
+
+    Parameters
+    ----------
+    code : int or None
+        Negative for a signal; None if nobody knows.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> describe_exit(3), describe_exit(-9)
+    ('exit code 3', 'signal SIGKILL')
+    """
+    if code is None:
+        return "cause unknown"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _wait_for(pid: int) -> int | None:
+    """Return the exit code of a child; None if somebody else has asked before."""
+    deadline = time.monotonic() + _END_S
+    while time.monotonic() < deadline:
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.001)
+    return None
+
+
+def _die_with(parent: int) -> None:
+    """Have the system end this process when its parent ends, even by SIGKILL."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _reseed() -> None:
+    """Give this process random numbers of its own where they are global."""
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()

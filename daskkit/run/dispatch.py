@@ -1,0 +1,410 @@
+"""Batches to lanes and answers back: what was sent, what is lost, who is idle.
+
+Runs in the thread that feeds the lanes, except for `Dispatcher.close`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from daskkit.errors import ClusterError, ItemTimeoutError, WorkerDiedError
+from daskkit.loop import short_repr
+from daskkit.run.batches import Batches
+from daskkit.run.exceptions import load_error
+from daskkit.run.lanes import Lane, LostError, ProcessLane
+from daskkit.transport.auto import Packer, unpack
+from daskkit.transport.errors import TransportError, UnpicklableError
+
+if TYPE_CHECKING:
+    from daskkit.run.source import Part
+    from collections.abc import Callable
+
+    from daskkit.run.call import Call
+    from daskkit.run.lane import Answer
+    from daskkit.run.lanes import Batch
+    from daskkit.run.mailbox import Mailbox
+    from daskkit.transport.auto import Packed
+
+__all__ = ["Dispatcher"]
+
+# How long an item's claim lasts, for the first one of a batch.
+_CLAIM_S = 0.004
+_MOST_CLAIMED = 100_000
+# Items that wait behind others are worth this much before an idle lane takes them.
+_STEAL_S = 0.002
+# How often an idle lane looks whether another is stuck.
+_STEAL_LOOK_S = 0.01
+_TIMEOUT_LOOK_S = 0.02
+# A worker that has died comes back within seconds, or not at all.
+_RETURN_S = 30.0
+_RETURN_LOOK_S = 0.25
+# Alone, an item may cost so many workers' lives: one may be an accident.
+_MOST_DEATHS = 2
+_AHEAD = 2
+
+
+class Dispatcher:
+    """Feeds the lanes of one call.
+
+    Parameters
+    ----------
+    call : Call
+        The call.
+    mailbox : Mailbox
+        Where the lanes' sockets are watched.
+    find_lanes : callable
+        Called from time to time while lanes that have died are missed; returns whether
+        some are about to come.
+    """
+
+    def __init__(
+        self, call: Call, mailbox: Mailbox, find_lanes: Callable[[], bool]
+    ) -> None:
+        self._call = call
+        self._mailbox = mailbox
+        self._find_lanes = find_lanes
+        self._packer = Packer()
+        self._job: Packed | None = None
+        self.lanes: list[Lane] = []
+        self._batches: Batches | None = None
+        self._deaths: dict[int, int] = {}
+        # Items that took too long, by the process that was ended for them.
+        self._overdue: dict[int, int] = {}
+        # Until when a lane that has died is waited for.
+        self._returns_by_s = math.inf
+        self._next_return_s = 0.0
+        self._n_most = 0
+        self.expect()
+
+    def pack_job(self) -> Packed:
+        """Return the job in the form in which it travels."""
+        if self._job is None:
+            self._job = self._packer.pack(self._call.job)
+        return self._job
+
+    def expect(self) -> None:
+        """Look for lanes for some time, as there are fewer than there should be."""
+        if self._returns_by_s == math.inf:
+            self._returns_by_s = time.monotonic() + _RETURN_S
+            self._next_return_s = time.monotonic() + _RETURN_LOOK_S
+
+    def add(self, lane: Lane) -> None:
+        """Take in a lane that is ready."""
+        self.lanes.append(lane)
+        self._n_most = max(self._n_most, len(self.lanes))
+        if len(self.lanes) >= self._n_most:
+            self._returns_by_s = math.inf
+        item_s = self._call.pilot.item_s or 0.01
+        if self._batches is None:
+            self._batches = Batches(len(self.lanes), item_s, lane.hand_over)
+        self._batches.n_workers = len(self.lanes)
+        if isinstance(lane, ProcessLane):
+            self._mailbox.watch(lane.connection, lambda: self.receive(lane))
+
+    def retire(self, lanes: list[Lane]) -> None:
+        """Give lanes nothing more; they go when they have answered."""
+        for lane in lanes:
+            if lane in self.lanes:
+                lane.is_retiring = True
+                for part in lane.withdraw(share=1.0):
+                    self._call.give_back(part)
+
+    def close(self) -> None:
+        """Close all lanes and free what was sent; a second call does nothing."""
+        for lane in self.lanes:
+            lane.close()
+            for batch in lane.batches.values():
+                batch.close()
+        self.lanes.clear()
+        if self._job is not None:
+            self._job.close()
+            self._job = None
+
+    @property
+    def patience_s(self) -> float:
+        """How long nothing may happen before somebody has to look up."""
+        patience_s = 0.5
+        if any(not lane.batches for lane in self.lanes):
+            patience_s = _STEAL_LOOK_S
+        if self._call.job.timeout is not None:
+            patience_s = min(patience_s, _TIMEOUT_LOOK_S)
+        if self._returns_by_s < math.inf:
+            patience_s = min(patience_s, _RETURN_LOOK_S)
+        return patience_s
+
+    # Sending.
+
+    def fill(self) -> None:
+        """Give all lanes enough to do, and one another's work where nothing is left."""
+        for depth in (1, 2):
+            for lane in list(self.lanes):
+                if lane.has_room and len(lane.batches) < depth and not self._feed(lane):
+                    self._rebalance()
+                    return
+
+    def _feed(self, lane: Lane) -> bool:
+        """Send a batch to a lane; return whether there was one."""
+        call = self._call
+        assert self._batches is not None
+        if call.is_stream and not call.source.has_returned:
+            n_open = call.n_ahead + sum(len(lane.batches) for lane in self.lanes)
+            if n_open > _AHEAD * (2 * len(self.lanes) + 1):
+                return True  # the consumer is slow; there is work, but not now
+        size = call.batch_size or self._batches.next_size(call.source.n_left)
+        part = call.take(size)
+        if part is None:
+            return False
+        self._send(lane, part)
+        return True
+
+    def _send(self, lane: Lane, part: Part) -> None:
+        packed = None
+        if not lane.knows_items:
+            items: Any = part.items
+            if isinstance(items, tuple):
+                items = list(items)
+            try:
+                packed = self._packer.pack(items, keep=False)
+            except TransportError as error:
+                self._cannot_send(part, error)
+                return
+        assert self._batches is not None
+        n_claim = int(_CLAIM_S / max(self._batches.item_s, 1e-9))
+        n_claim = max(1, min(n_claim, _MOST_CLAIMED))
+        if part.is_suspect or self._call.job.timeout is not None:
+            n_claim = 0
+        try:
+            lane.send(part, packed, n_claim)
+        except LostError:
+            self._lost(lane)
+
+    def _cannot_send(self, part: Part, error: TransportError) -> None:
+        """Leave items that can't be pickled to the caller, or say which they are."""
+        call = self._call
+        if call.where == "auto" and call.job.timeout is None and not part.is_suspect:
+            with call.changed:
+                call.local.append(part)
+                call.n_open -= len(part.items)
+                call.changed.notify_all()
+            return
+        good: list[Part] = []
+        for index in range(part.start, part.stop):
+            single = part.between(index, index + 1)
+            try:
+                self._packer.pack(list(single.items), keep=False).close()
+            except TransportError as reason:
+                text = f"item {index} can't be sent to a worker: {reason}"
+                raised = UnpicklableError(text)
+                raised.__cause__ = reason.__cause__
+                self._fail_item(single, raised, "this process", 0)
+            else:
+                good.append(single)
+        if len(good) == part.stop - part.start:
+            raise error  # each alone can be sent, all together can't
+        for single in good:
+            call.give_back(single)
+
+    def _rebalance(self) -> None:
+        """Let idle lanes have what waits at busy ones."""
+        idle = [lane for lane in self.lanes if lane.has_room and not lane.batches]
+        assert self._batches is not None or not idle
+        for lane in idle:
+            busy = [one for one in self.lanes if isinstance(one, ProcessLane)]
+            busy.sort(key=lambda one: -one.n_waiting)
+            for victim in busy:
+                n_waiting = victim.n_waiting
+                worth_s = n_waiting * self._batches.item_s  # type: ignore[union-attr]
+                if n_waiting == 0 or not (victim.is_stuck or worth_s > _STEAL_S):
+                    continue
+                parts = victim.withdraw(share=1.0 if victim.is_stuck else 0.5)
+                for part in parts:
+                    self._call.give_back(part)
+                if parts:
+                    self._feed(lane)
+                    break
+
+    # Receiving.
+
+    def receive(self, lane: Lane) -> None:
+        """Take an answer from a lane."""
+        if lane not in self.lanes:
+            return
+        try:
+            batch, answer = lane.receive()
+        except LostError:
+            self._lost(lane)
+            return
+        batch.close()
+        if answer.unopened:
+            assert answer.trouble is not None
+            self._unopened(lane, batch, load_error(answer.trouble), "argument")
+        elif answer.trouble is not None:
+            self._call.fail(load_error(answer.trouble))
+        else:
+            self._open(lane, batch, answer)
+        if lane.is_retiring and not lane.batches:
+            self._drop(lane)
+
+    def _open(self, lane: Lane, batch: Batch, answer: Answer) -> None:
+        """Keep the results of a batch."""
+        call = self._call
+        results: Any = []
+        if answer.payload is not None:
+            try:
+                results = unpack(answer.payload, last=True)
+            except Exception as reason:  # noqa: BLE001 - whatever a user's class raises
+                self._unopened(lane, batch, reason, "result")
+                return
+        for index, dumped, attempts in answer.failures:
+            error = load_error(dumped)
+            item = batch.part.items[index - batch.part.start]
+            n_before = index - answer.start
+            failure = call.note(index, item, error, lane.where, attempts, n_before)
+            if call.job.collect and call.job.combine is None:
+                results[index - answer.start] = failure
+        n_executed = answer.stop - answer.start
+        part = batch.part.between(answer.start, batch.stop)
+        if answer.failures and not call.job.collect:
+            n_executed += 1
+        is_combined = call.job.combine is not None and answer.payload is not None
+        if n_executed:
+            assert self._batches is not None
+            self._batches.ended(n_executed, answer.wall_s)
+        call.store(part, results, n_executed, is_combined=is_combined)
+
+    def _unopened(
+        self, lane: Lane, batch: Batch, error: BaseException, what: str
+    ) -> None:
+        """Find out which item can't be rebuilt on the other side: one by one."""
+        part = batch.part.between(batch.part.start, batch.stop)
+        if part.stop - part.start != 1:
+            for index in range(part.start, part.stop):
+                single = part.between(index, index + 1)
+                self._call.give_back(single._replace(is_suspect=True))
+            return
+        side = "in a worker" if what == "argument" else "in this process"
+        name = f"{type(error).__name__}: {error}"
+        raised = TransportError(
+            f"the {what} of item {part.start} can't be rebuilt {side}: {name}"
+        )
+        raised.__cause__ = error
+        self._fail_item(part, raised, lane.where, 1)
+
+    def _fail_item(
+        self, part: Part, error: BaseException, where: str, attempts: int
+    ) -> None:
+        """Keep the error of a part of one item."""
+        call = self._call
+        failure = call.note(part.start, part.items[0], error, where, attempts)
+        results = [failure] if call.job.collect else []
+        call.store(part, results, 1)
+
+    # Losing.
+
+    def check_time_outs(self) -> None:
+        """End the process of an item that takes too long."""
+        timeout = self._call.job.timeout
+        if timeout is None:
+            return
+        for lane in self.lanes:
+            running = lane.running
+            if running is None or not isinstance(lane, ProcessLane):
+                continue
+            start, _, began = running
+            is_over = time.perf_counter() - began > timeout
+            if is_over and lane.pid not in self._overdue:
+                self._overdue[lane.pid] = start
+                lane.kill()
+
+    def _lost(self, lane: Lane) -> None:
+        """Go on without a lane whose process has ended; its items are not lost."""
+        running = lane.running
+        lane.is_lost = True
+        self._drop(lane)
+        overdue = self._overdue.pop(getattr(lane, "pid", -1), None)
+        cause = "" if overdue is not None else lane.cause()
+        for batch in lane.batches.values():
+            batch.close()
+            start, stop = batch.part.start, batch.stop
+            first, end = (start, stop)  # of a task of Dask nobody knows how far it got
+            if isinstance(lane, ProcessLane):
+                first, end = (start, start) if running is None else running[:2]
+                first, end = max(start, min(first, stop)), max(start, min(end, stop))
+            for one, other in ((start, first), (end, stop)):
+                if one < other:
+                    part = batch.part.between(one, other)
+                    self._call.give_back(part._replace(is_suspect=False))
+            if first < end:
+                suspect = batch.part.between(first, end)._replace(is_suspect=True)
+                self._suspect(suspect, lane, cause, overdue)
+        lane.batches.clear()
+        self.expect()
+
+    def _suspect(self, part: Part, lane: Lane, cause: str, overdue: int | None) -> None:
+        """Try again what a process has died with, until the guilty item is alone."""
+        index = part.start
+        if overdue is not None:
+            value = short_repr(part.items[0])
+            timeout = self._call.job.timeout
+            text = (
+                f"item {index} (value {value}) took longer than its time-out of "
+                f"{timeout} s; its process was ended"
+            )
+            self._fail_item(part, ItemTimeoutError(text), lane.where, 1)
+            return
+        if len(part.items) > 1:
+            if not isinstance(lane, ProcessLane):  # each half by itself
+                middle = (part.start + part.stop) // 2
+                self._call.give_back(part.between(part.start, middle))
+                self._call.give_back(part.between(middle, part.stop))
+            else:  # they are claimed one by one from now on
+                self._call.give_back(part)
+            return
+        self._deaths[index] = self._deaths.get(index, 0) + 1
+        if self._deaths[index] < _MOST_DEATHS:
+            self._call.give_back(part)
+            return
+        value = short_repr(part.items[0])
+        text = (
+            f"a worker process died while it ran item {index} (value {value}), "
+            f"{self._deaths[index]} times; the last time: {cause}"
+        )
+        error = WorkerDiedError(text)
+        self._fail_item(part, error, lane.where, self._deaths[index])
+
+    def _drop(self, lane: Lane) -> None:
+        if lane in self.lanes:
+            self.lanes.remove(lane)
+            if isinstance(lane, ProcessLane):
+                self._mailbox.ignore(lane.connection)
+            lane.close()
+
+    def await_returns(self) -> None:
+        """Look for lanes that take the place of lost ones, for some time."""
+        if self._returns_by_s == math.inf:
+            return
+        now = time.monotonic()
+        if now > self._returns_by_s:
+            self._returns_by_s = math.inf
+            if self.lanes:
+                return
+            if self._find_lanes():  # they are there, but busy
+                self.expect()
+                return
+            if self._call.source.has_suspects:
+                msg = (
+                    "a worker process died, and no other came up within "
+                    f"{_RETURN_S:.0f} s to try its items again; look at its log"
+                )
+                raise WorkerDiedError(msg)
+            if self._call.is_paused:
+                msg = (
+                    f"no worker has taken an item within {_RETURN_S:.0f} s; are there "
+                    "workers, and what keeps them busy? (client.processing())"
+                )
+                raise ClusterError(msg)
+        elif now >= self._next_return_s:
+            self._next_return_s = now + _RETURN_LOOK_S
+            self._find_lanes()

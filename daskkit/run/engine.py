@@ -1,0 +1,147 @@
+"""Carrying out one call of a verb: who works on it, from beginning to end.
+
+The calling thread executes items itself, a few milliseconds' worth at a time, until
+there is nothing left or others are quicker. A second thread, the `Feeder`, watches it
+and brings in threads, child processes or the workers of a cluster where they pay. What
+the calling thread has executed are results, never repeated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from daskkit.run.job import is_executing
+from daskkit.run.plan import Facts, Forecast, Means, Way, forecast
+from daskkit.run.session import is_in_task, session
+from daskkit.run.threads import usable_cores
+
+if TYPE_CHECKING:
+    from daskkit.run.call import Call
+    from collections.abc import Iterator
+
+    from daskkit.run.feeder import Feeder
+
+__all__ = ["Engine"]
+
+# How long a pilot executes items before it forecasts the rest, at least one item.
+_LOOK_S = 0.02
+
+
+class Engine:
+    """Carries out one call.
+
+    Parameters
+    ----------
+    call : Call
+        Its items, and what to do with them.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self._feeder: Feeder | None = None
+
+    def run(self) -> Any:
+        """Return the answer, all items executed."""
+        try:
+            self.start()
+            self.call.work_here()
+            return self.call.finish()
+        finally:
+            self.close()
+
+    def iterate(self, *, ordered: bool) -> Iterator[Any]:
+        """Yield results while others are computed; closing it drops what is pending."""
+        try:
+            self.start()
+            following = 0
+            while True:
+                wanted = following if ordered else None
+                self.call.work_here(until=functools.partial(self.call.has_next, wanted))
+                answer = self.call.take_answer(wanted)
+                if answer is None:
+                    return
+                n_items, results = answer
+                following += n_items
+                if self._feeder is not None:
+                    self._feeder.wake()  # there is room for more
+                yield from results
+        finally:
+            self.close()
+
+    def look(self) -> Forecast:
+        """Execute the first items and forecast the others; `run` then goes on.
+
+        Returns
+        -------
+        Forecast
+        """
+        pilot = self.call.pilot
+        if self.call.is_paused or self.call.where == "threads":
+            way: Way = "threads" if self.call.where == "threads" else "processes"
+            reason = "That was asked for; nothing was measured."
+            pilot.facts = Facts(
+                self.call.source.n_left or 0, math.nan, math.nan, math.nan
+            )
+            unknown = math.nan
+            pilot.forecast = Forecast(
+                way, unknown, unknown, unknown, usable_cores(), reason
+            )
+            return pilot.forecast
+        try:
+            self.start(only_look=True)
+            stops_s = time.perf_counter() + _LOOK_S
+            self.call.work_here(
+                until=lambda: (
+                    pilot.forecast is not None
+                    or (self._feeder is None and time.perf_counter() > stops_s)
+                )
+            )
+        except BaseException:
+            self.close()
+            raise
+        if self._feeder is not None:
+            self._feeder.join()
+            self._feeder = None
+        # What was executed since the feeder looked is done, too.
+        n_left = self.call.source.n_left or 0
+        if pilot.facts is None:
+            pilot.facts = Facts(n_left, pilot.item_s)
+        pilot.facts = dataclasses.replace(pilot.facts, n_left=n_left)
+        means = pilot.means or Means(1, 0, 0.0, threads=False)
+        pilot.forecast = forecast(pilot.facts, means)
+        return pilot.forecast
+
+    def start(self, *, only_look: bool = False) -> None:
+        """Bring in a feeder, unless everything is going to be done here anyway."""
+        self.call.pilot.began = time.perf_counter()
+        self.call.pilot.thread_id = threading.get_ident()
+        self.call.pilot.cpu_began = time.thread_time()
+        if is_executing() or is_in_task():
+            # Whoever called the outer verb keeps the cores busy, and might be waiting
+            # for this very thread.
+            self.call.is_paused = False
+            return
+        if self.call.where == "inline" or self.call.source.is_empty:
+            return
+        if self.call.source.n_items == 1 and not self.call.is_paused and not only_look:
+            return
+        if self.call.where == "cluster" and self.call.client is None:
+            self.call.client = session.wait()
+        from daskkit.run.feeder import Feeder
+
+        self._feeder = Feeder(self.call, only_look=only_look)
+        self._feeder.start()
+
+    def close(self) -> None:
+        """End all that works on this call; a second time does nothing."""
+        self.call.close()
+        if self._feeder is not None:
+            self._feeder.wake()
+            self._feeder.join()
+            self._feeder = None
+        self.call.join_helpers()

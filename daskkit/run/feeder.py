@@ -1,0 +1,487 @@
+"""The second thread of a call: it watches the caller, decides, and feeds the lanes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from daskkit.run.mailbox import Mailbox
+from daskkit.run.plan import Facts, Means, count_threads, forecast
+from daskkit.run.probe import (
+    measure_cpu_s,
+    measure_gil_share,
+    measure_pickle,
+    quick_switching,
+)
+from daskkit.run.session import find_workers, session
+from daskkit.run.threads import usable_cores
+from daskkit.transport import wire
+from daskkit.transport.errors import TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distributed import Client
+
+    from daskkit.run.call import Call
+    from daskkit.run.dispatch import Dispatcher
+    from daskkit.run.lanes import ProcessLane
+    from daskkit.run.workers import Workers
+
+__all__ = ["Feeder"]
+
+# The first look at the caller: long enough for the clock, short beside a hand-over.
+_LOOK_S = 0.005
+_LONG_LOOK_S = 0.02
+# And the next ones, while it stays on its own: at most this long.
+_MOST_LOOK_S = 0.1
+# Seconds until lanes take their first batch.
+_READY_CLUSTER_S = 0.006
+_READY_FORK_S = 0.02
+_READY_SPAWN_S = 0.3
+# A cluster is started if what is left keeps all lanes busy so many times as long.
+_CLUSTER_WORTH = 5
+# How often tasks are looked at that have no socket to wait for.
+_POLL_S = 0.005
+# How long the calling thread may take to come to the end of its items and fork.
+_FORK_PATIENCE_S = 0.05
+# Threads have had their chance after this time.
+_TRIAL_S = 0.04
+_TRIAL_SPEEDUP = 1.2
+
+
+class Feeder:
+    """Feeds the lanes of one call.
+
+    Parameters
+    ----------
+    call : Call
+        The call.
+    only_look : bool, default False
+        Measure and forecast, but leave the items to the caller.
+    """
+
+    def __init__(self, call: Call, *, only_look: bool = False) -> None:
+        self._call = call
+        self._only_look = only_look
+        self._mailbox = Mailbox()
+        self._dispatcher: Dispatcher | None = None
+        self._children: list[ProcessLane] = []
+        self._workers: Workers | None = None
+        self._obstacle: str | None = None
+        self._gil_share: float | None = None
+        self._func_bytes = 0.0
+        self._pickles: tuple[float, float, float, float] | None = None
+        self._trial: tuple[float, int, float] | None = None
+        self._threads_failed = False
+        self._look_s = _LOOK_S
+        self._next_look_s = 0.0
+        self._has_handed_over = False
+        # Since when the calling thread has been asked to fork.
+        self._asked_s = math.inf
+        self._n_wanted = 0
+        self._is_suspended = False
+        self._waits_for_cluster = False
+        self._n_cores = usable_cores()
+        self._quick = contextlib.ExitStack()
+        self._stack = contextlib.ExitStack()
+        self._thread: threading.Thread | None = None
+
+    # What the caller calls.
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(
+            target=self._run, name="daskkit-feeder", daemon=True
+        )
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Have it look up."""
+        self._mailbox.post(_nothing)
+
+    def join(self) -> None:
+        """Wait for its end, which `Call.close` brings about."""
+        if self._thread is not None:
+            self._thread.join()
+        self._let_go()
+
+    def _run(self) -> None:
+        self._quick.enter_context(quick_switching())
+        try:
+            self._feed()
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            self._call.fail(error)
+        finally:
+            self._quick.close()
+            if not self._is_suspended:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """End the lanes, in whatever state; a second call does nothing."""
+        if self._dispatcher is not None:
+            self._dispatcher.close()
+        if self._children:
+            from daskkit.run.children import end_lanes
+
+            end_lanes(self._children)
+            self._children.clear()
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
+        self._stack.close()
+        self._mailbox.close()
+
+    def _begin(self) -> None:
+        """Do what comes before the first look at what there is to do."""
+        call = self._call
+        if self._is_suspended:
+            self._is_suspended = False
+            return
+        if call.is_paused:
+            self._hand_over()
+            return
+        if call.where == "threads":
+            call.help(self._n_cores - 1)
+        with call.changed:
+            look_s = _LONG_LOOK_S if self._only_look else _LOOK_S
+            call.changed.wait_for(self._is_over, look_s)
+        if call.where == "threads" and not self._is_over():
+            # More where they wait most of the time.
+            means = Means(self._n_cores, 0, 0.0)
+            n_threads = count_threads(self._gather_facts(), means)
+            call.help(n_threads - self._n_cores)
+
+    def _feed(self) -> None:
+        self._begin()
+        while not self._is_over() and not self._is_suspended:
+            if self._may_decide() and time.perf_counter() >= self._next_look_s:
+                self._decide()
+                if self._only_look:
+                    return
+            self._await_fork()
+            if self._dispatcher is not None:
+                self._dispatcher.fill()
+            for event in self._mailbox.wait(self._patience_s()):
+                event()
+            if self._workers is not None:
+                self._workers.poll()
+            if self._dispatcher is not None:
+                self._dispatcher.check_time_outs()
+                self._dispatcher.await_returns()
+                self._settle()
+
+    def _is_over(self) -> bool:
+        return self._call.is_closed or self._call.is_over
+
+    def _patience_s(self) -> float:
+        """Return how long nothing may happen before this thread looks up."""
+        patience_s = 0.5
+        if self._dispatcher is not None:
+            patience_s = self._dispatcher.patience_s
+        if self._may_decide():
+            patience_s = min(patience_s, self._next_look_s - time.perf_counter())
+        if self._workers is not None and self._workers.is_waiting:
+            patience_s = min(patience_s, _POLL_S)
+        if self._asked_s < math.inf:
+            patience_s = min(patience_s, _FORK_PATIENCE_S)
+        return max(0.0, patience_s)
+
+    # Deciding.
+
+    def _may_decide(self) -> bool:
+        return self._call.where == "auto" and not self._has_handed_over
+
+    def _decide(self) -> None:
+        """Look at what the caller has measured, and go the way that pays."""
+        call = self._call
+        if self._trial is not None:
+            self._judge_threads()
+            if call.n_helpers:
+                return
+        facts = self._gather_facts()
+        means = self._find_means()
+        best = forecast(dataclasses.replace(facts, gil_share=0.0), means)
+        if best.way != "inline" or self._only_look:
+            facts = self._look_closer(facts, means)
+        best = forecast(facts, means)
+        call.pilot.facts, call.pilot.means = facts, means
+        call.pilot.forecast = best
+        self._look_s = min(_MOST_LOOK_S, 2 * self._look_s)
+        self._next_look_s = time.perf_counter() + self._look_s
+        if self._only_look:
+            with call.changed:
+                call.changed.notify_all()
+        elif best.way == "threads":
+            self._trial = (time.perf_counter(), call.n_done, facts.item_s)
+            self._next_look_s = time.perf_counter() + max(_TRIAL_S, 3 * facts.item_s)
+            call.help(best.n_threads - 1)
+        elif best.way == "processes":
+            self._hand_over()
+
+    def _gather_facts(self) -> Facts:
+        """Return what is known of the items, the one that is running included."""
+        call, pilot = self._call, self._call.pilot
+        now = time.perf_counter()
+        part, began = pilot.part, pilot.part_began
+        item_s, wall_s, cpu_s = pilot.item_s, pilot.wall_s, pilot.cpu_s
+        if part is not None:
+            running_s = now - began
+            # At least this long, and as likely as not as long again.
+            item_s = max(item_s, running_s / len(part.items))
+        if pilot.n_items == 0:
+            wall_s = now - pilot.began
+            cpu_s = measure_cpu_s(pilot.thread_id) - pilot.cpu_began
+            item_s *= 2
+        n_left = call.source.n_left
+        if n_left is None:
+            n_left = max(1, call.n_done)
+        cpu_share = cpu_s / wall_s if wall_s > 0 and not math.isnan(cpu_s) else 1.0
+        return Facts(
+            n_left=n_left,
+            item_s=item_s,
+            cpu_share=min(1.0, max(0.0, cpu_share)),
+            gil_share=1.0 if self._gil_share is None else self._gil_share,
+            obstacle=self._obstacle,
+            threads_failed=self._threads_failed,
+        )
+
+    def _look_closer(self, facts: Facts, means: Means) -> Facts:
+        """Return the facts with what takes time to find out, while the caller works."""
+        if self._obstacle is None:
+            try:
+                self._measure_pickles(knows_items=means.knows_items)
+            except TransportError as error:
+                self._obstacle = str(error)
+        facts = dataclasses.replace(
+            facts, obstacle=self._obstacle, func_bytes=self._func_bytes
+        )
+        if self._pickles is not None:
+            argument_s, argument_bytes, result_s, result_bytes = self._pickles
+            facts = dataclasses.replace(
+                facts,
+                argument_s=argument_s,
+                argument_bytes=argument_bytes,
+                result_s=result_s,
+                result_bytes=result_bytes,
+            )
+        if self._gil_share is None and self._call.pilot.part is not None:
+            # Only where it could make a difference: it takes some milliseconds.
+            at_best = dataclasses.replace(facts, gil_share=0.0)
+            if self._only_look or forecast(at_best, means).way == "threads":
+                self._gil_share = measure_gil_share()
+                facts = dataclasses.replace(facts, gil_share=self._gil_share)
+        return facts
+
+    def _measure_pickles(self, *, knows_items: bool) -> None:
+        """Measure what would be sent; raises TransportError if something can't be."""
+        if not knows_items and not self._func_bytes:
+            self._func_bytes = float(wire.dump(self._call.job).n_bytes)
+        pilot = self._call.pilot
+        items, results = pilot.sample
+        part = pilot.part
+        if not len(results) and part is not None:
+            items = part.items
+        arguments = (
+            (0.0, 0.0) if knows_items or not len(items) else measure_pickle(items)
+        )
+        self._pickles = (
+            *arguments,
+            *(measure_pickle(results) if len(results) else (0.0, 0.0)),
+        )
+
+    def _find_means(self) -> Means:
+        """Return what there is to run on."""
+        call = self._call
+        client = call.client
+        if client is not None and client.status == "running":
+            n_workers = sum(find_workers(client).values())
+            name = f"a cluster of {n_workers} workers, which is open"
+            return Means(self._n_cores, n_workers, _READY_CLUSTER_S, workers=name)
+        from daskkit.run.children import can_fork
+
+        name = f"{self._n_cores} child processes"
+        if self._n_cores == 1:
+            return Means(1, 0, 0.0)
+        if can_fork(besides=1):
+            knows = call.source.sequence is not None
+            ready_s = _READY_FORK_S
+        else:
+            knows, ready_s = False, _READY_SPAWN_S
+        return Means(self._n_cores, self._n_cores, ready_s, knows, workers=name)
+
+    def _judge_threads(self) -> None:
+        """Send threads away that don't bring what they promised."""
+        assert self._trial is not None
+        began, n_done, item_s = self._trial
+        call = self._call
+        wall_s = time.perf_counter() - began
+        n_new = call.n_done - n_done
+        if n_new < 2 * (call.n_helpers + 1) and wall_s < 1.0:
+            self._next_look_s = time.perf_counter() + _TRIAL_S
+            return
+        if n_new * item_s / wall_s < _TRIAL_SPEEDUP:
+            self._threads_failed = True
+            call.stop_helping()
+            self._trial = None
+        else:
+            self._next_look_s = math.inf
+
+    # Bringing in lanes.
+
+    def _hand_over(self) -> None:
+        """Open lanes at a cluster, or have children made."""
+        self._has_handed_over = True
+        self._prepare()
+        client = self._call.client
+        if client is not None:
+            self._open_workers(client)
+        else:
+            self._find_children(self._n_cores)
+
+    def _prepare(self) -> Dispatcher:
+        if self._dispatcher is None:
+            from daskkit.run.dispatch import Dispatcher
+
+            self._dispatcher = Dispatcher(
+                self._call, self._mailbox, self._replace_lanes
+            )
+        return self._dispatcher
+
+    def _open_workers(self, client: Client) -> None:
+        from daskkit.run.workers import Workers
+
+        dispatcher = self._prepare()
+        self._stack.enter_context(session.used())
+        self._workers = Workers(
+            client,
+            dispatcher.pack_job(),
+            self._call.job.name,
+            self._mailbox,
+            dispatcher.add,
+            dispatcher.receive,
+        )
+        self._workers.open(is_first=True)
+
+    def _find_children(self, n_lanes: int) -> None:
+        """Have the calling thread fork where that is safe, or start children."""
+        from daskkit.run.children import can_fork
+
+        if can_fork(besides=1):
+            self._n_wanted = n_lanes
+            self._asked_s = time.monotonic()
+            with self._call.changed:
+                self._call.chore = self._fork
+                self._call.changed.notify_all()
+        else:
+            self._spawn(n_lanes)
+
+    def _await_fork(self) -> None:
+        """Start children after all if the calling thread is busy with a long item."""
+        if not time.monotonic() - self._asked_s >= _FORK_PATIENCE_S:
+            return
+        with self._call.changed:
+            if self._call.chore is None:
+                return  # it is about to do it, and waits for this thread to end
+            self._call.chore = None
+        self._asked_s = math.inf
+        self._spawn(self._n_wanted)
+
+    def _fork(self) -> None:
+        """Make children; called by the calling thread, with nobody else here."""
+        from daskkit.run.children import can_fork, fork_lanes
+
+        self._is_suspended = True
+        self.wake()
+        assert self._thread is not None
+        self._thread.join()
+        self._asked_s = math.inf
+        call = self._call
+        if call.is_over:
+            return
+        if can_fork():
+            sequence = call.source.sequence
+            try:
+                lanes = fork_lanes(self._n_wanted, call.job, sequence)
+            except OSError as error:
+                self._cannot_start(error)
+                lanes = []
+            for lane in lanes:
+                lane.knows_items = sequence is not None
+            self._take_in(lanes)
+        else:
+            self._spawn(self._n_wanted)
+        self.start()
+
+    def _spawn(self, n_lanes: int) -> None:
+        from daskkit.run.children import spawn_lanes
+
+        try:
+            self._take_in(spawn_lanes(n_lanes, self._prepare().pack_job()))
+        except (OSError, TransportError) as error:
+            self._cannot_start(error)
+
+    def _take_in(self, lanes: Sequence[ProcessLane]) -> None:
+        dispatcher = self._prepare()
+        for lane in lanes:
+            self._children.append(lane)
+            dispatcher.add(lane)
+
+    def _cannot_start(self, error: Exception) -> None:
+        """Stay in this process if that is allowed, and say why if it is not."""
+        if self._call.is_paused:
+            raise error
+        self._obstacle = str(error)
+        self._has_handed_over = False
+
+    def _replace_lanes(self) -> bool:
+        """Look for lanes in place of those that have died; return whether some come."""
+        assert self._dispatcher is not None
+        if self._workers is not None:
+            return self._workers.open()
+        if self._asked_s == math.inf:
+            n_missing = self._n_cores - len(self._dispatcher.lanes)
+            if n_missing > 0:
+                self._find_children(n_missing)
+        return True
+
+    def _settle(self) -> None:
+        """Pause the caller while others use all cores; think of a cluster."""
+        call = self._call
+        assert self._dispatcher is not None
+        lanes = self._dispatcher.lanes
+        if call.where == "auto" and call.job.timeout is None:
+            # From the first lane on, if enough are about to come: they come sooner.
+            n_lanes = len(lanes)
+            if n_lanes and self._workers is not None:
+                n_lanes += self._workers.n_expected
+            is_paused = n_lanes >= self._n_cores
+            if call.is_paused and not is_paused:
+                with call.changed:
+                    call.is_paused = False
+                    call.changed.notify_all()
+            call.is_paused = is_paused
+        if self._children and not self._waits_for_cluster and lanes:
+            n_left = call.source.n_left
+            n_left = call.n_done if n_left is None else n_left
+            left_s = n_left * call.pilot.item_s / len(lanes)
+            if left_s > _CLUSTER_WORTH * session.start_s:
+                self._waits_for_cluster = True
+                session.start(lambda: self._mailbox.post(self._change_over))
+
+    def _change_over(self) -> None:
+        """Hand what remains to the cluster that has started meanwhile."""
+        client = session.client
+        if client is None or self._workers is not None or self._is_over():
+            return  # it did not start, and the children go on
+        self._open_workers(client)
+        assert self._dispatcher is not None
+        self._dispatcher.retire(list(self._children))
+
+
+def _nothing() -> None:
+    """Do nothing; waiting is over all the same."""

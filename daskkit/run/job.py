@@ -1,0 +1,141 @@
+"""What is to be done to each item, and the innermost loop that does it.
+
+Runs in the caller and in workers alike; knows neither clusters nor clocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Sequence
+
+__all__ = ["Caught", "Job", "is_executing", "run_chunk"]
+
+
+class _Here(threading.local):
+    """How many items, one within the other, this thread is executing."""
+
+    depth = 0
+
+
+_here = _Here()
+
+
+def is_executing() -> bool:
+    """Return whether this thread is executing an item of a verb, here or in a worker.
+
+    Returns
+    -------
+    bool
+    """
+    return _here.depth > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One call of a verb, as far as whoever executes its items has to know."""
+
+    #: ``func(item)``, or ``func(*item)`` with `star`.
+    func: Callable[..., Any]
+    #: What it is called in messages and on the dashboard.
+    name: str
+    #: ``combine(results)``, see `Workload`; None keeps the list of results.
+    combine: Callable[[list[Any]], Any] | None = None
+    #: Whether an item is a tuple of arguments.
+    star: bool = False
+    #: How often an item that raises is tried again, at once and in the same place.
+    retries: int = 0
+    #: Whether an item that raises is noted and the others go on.
+    collect: bool = False
+    #: Seconds that an item may take, None for any time.
+    timeout: float | None = None
+
+
+class Caught(NamedTuple):
+    """An item that raised, after all its retries."""
+
+    #: Position among the items of the chunk.
+    offset: int
+    error: BaseException
+    #: How often it was tried.
+    attempts: int
+
+
+def run_chunk(
+    job: Job,
+    items: Sequence[Any],
+    results: list[Any],
+    catch: tuple[type[BaseException], ...] = (Exception, SystemExit),
+) -> list[Caught]:
+    """Append the result of each item to `results`; return the items that raised.
+
+    Parameters
+    ----------
+    job : Job
+        What to do. Without `Job.collect` the first item that raises is the last.
+    items : sequence
+        Of this chunk.
+    results : list
+        Extended in place, in the order of the items; None stands for an item that
+        raised, if the others go on.
+    catch : tuple of type
+        What counts as an item's error; anything else goes through.
+
+    Returns
+    -------
+    list of Caught
+
+    Examples
+    --------
+    >>> results = []
+    >>> run_chunk(Job(abs, "abs"), [-1, 2], results), results
+    ([], [1, 2])
+    """
+    _here.depth += 1
+    try:
+        return _run(job, items, results, catch)
+    finally:
+        _here.depth -= 1
+
+
+def _run(
+    job: Job,
+    items: Sequence[Any],
+    results: list[Any],
+    catch: tuple[type[BaseException], ...],
+) -> list[Caught]:
+    caught: list[Caught] = []
+    call = itertools.starmap if job.star else map
+    base = len(results)
+    while (offset := len(results) - base) < len(items):
+        left = items[offset:] if offset else items
+        try:
+            # extend() over map() runs in C and keeps what is done when an item raises.
+            results.extend(call(job.func, left))
+            if len(results) - base == len(items):
+                break
+            # extend() takes it for the end of the input; in a loop it is an error.
+            error: BaseException = StopIteration()
+        except catch as raised:
+            error = raised
+        offset = len(results) - base
+        attempts = 1
+        while attempts <= job.retries:
+            attempts += 1
+            try:
+                item = items[offset]
+                results.append(job.func(*item) if job.star else job.func(item))
+                break
+            except catch as raised:
+                error = raised
+        else:
+            caught.append(Caught(offset, error, attempts))
+            if not job.collect:
+                break
+            results.append(None)
+    return caught

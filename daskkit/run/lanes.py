@@ -1,0 +1,281 @@
+"""The caller's side of lanes: whatever takes batches, one interface.
+
+`ProcessLane` talks to a process of this machine by a socket of its own; `TaskLane`
+sends batches to any Dask worker as tasks. `run.children` and `run.workers` make them.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import dataclasses
+import os
+import pickle
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from daskkit.run.batches import DIRECT, TASK, HandOver
+from daskkit.run.board import N_SLOTS, Board
+from daskkit.run.exceptions import load_error
+from daskkit.run.lane import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    from daskkit.run.lane import Answer
+    from daskkit.run.source import Part
+    from daskkit.transport.auto import Packed
+
+__all__ = ["Batch", "Lane", "LostError", "ProcessLane", "TaskLane"]
+
+# An item is stuck if it takes this long: whoever is idle may take what waits behind it.
+_STUCK_S = 0.01
+
+
+class LostError(Exception):
+    """A lane's process is gone; only seen within `daskkit.run`."""
+
+
+@dataclasses.dataclass
+class Batch:
+    """Items that a lane has."""
+
+    part: Part
+    #: First index that the lane may not execute any more: what follows was withdrawn.
+    stop: int
+    #: The items as they were sent, to be closed when they are done.
+    packed: Packed | None
+
+    def close(self) -> None:
+        """Free the memory that the items were sent in."""
+        if self.packed is not None:
+            self.packed.close()
+            self.packed = None
+
+
+class Lane(abc.ABC):
+    """Takes up to two batches at a time and answers each."""
+
+    #: What handing over a batch costs.
+    hand_over: HandOver
+
+    def __init__(self, where: str) -> None:
+        #: Where items are executed, for messages.
+        self.where = where
+        #: Batches by slot, in the order in which they were sent.
+        self.batches: dict[int, Batch] = {}
+        #: Whether it gets no more batches.
+        self.is_retiring = False
+        #: Whether its process has ended.
+        self.is_lost = False
+        #: Whether it finds the items by their index, and need not be sent them.
+        self.knows_items = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes another batch."""
+        return not self.is_retiring and len(self.batches) < N_SLOTS
+
+    def send(self, part: Part, packed: Packed | None, n_claim: int) -> None:
+        """Hand over a batch; raises `LostError` if nobody is there to take it."""
+        slot = next(slot for slot in range(N_SLOTS) if slot not in self.batches)
+        self.batches[slot] = Batch(part, part.stop, packed)
+        try:
+            self._send(Order(slot, part.start, part.stop, n_claim, packed))
+        except OSError as error:
+            raise LostError from error
+
+    def withdraw(self, *, share: float = 0.5) -> list[Part]:
+        """Return a share of the items that it has not begun, and have it drop them."""
+        del share  # a lane that can't give anything back
+        return []
+
+    @property
+    def running(self) -> tuple[int, int, float] | None:
+        """First and end of what it executes now, and since when; None if unknown."""
+        return None
+
+    @abc.abstractmethod
+    def receive(self) -> tuple[Batch, Answer]:
+        """Return a batch and its answer; raises `LostError` if the lane is gone."""
+
+    @abc.abstractmethod
+    def kill(self) -> None:
+        """End its process, whatever it does."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Have it end after the item that it executes; a second call does nothing."""
+
+    @abc.abstractmethod
+    def cause(self) -> str:
+        """Return why its process ended, for a message; call it once it is gone."""
+
+    @abc.abstractmethod
+    def _send(self, order: Order) -> None: ...
+
+
+class ProcessLane(Lane):
+    """A lane in another process of this machine.
+
+    Parameters
+    ----------
+    connection : multiprocessing.connection.Connection
+        To the process.
+    board : Board
+        Shared with it; closed with the lane.
+    pid : int
+        Of the process.
+    where : str
+        For messages.
+    find_cause : callable
+        ``find_cause(pid)`` waits for the end of the process, not for long, and says
+        why it ended.
+    """
+
+    hand_over = DIRECT
+
+    def __init__(
+        self,
+        connection: Connection,
+        board: Board,
+        pid: int,
+        where: str,
+        *,
+        find_cause: Callable[[int], str],
+    ) -> None:
+        super().__init__(where)
+        self.connection = connection
+        self.board = board
+        self.pid = pid
+        self._find_cause = find_cause
+
+    @property
+    def running(self) -> tuple[int, int, float] | None:
+        """First and end of what it executes now, and since when; None if idle."""
+        if self.board.fd < 0:
+            return None
+        start, stop, began = self.board.running
+        return (start, stop, began) if stop > start else None
+
+    @property
+    def n_waiting(self) -> int:
+        """Items that it has not begun, more or less."""
+        running = self.running
+        claimed = -1 if running is None else running[1]
+        n_waiting = 0
+        for batch in self.batches.values():
+            start = batch.part.start
+            if start <= claimed <= batch.stop:
+                start = claimed
+            if not batch.part.is_suspect:
+                n_waiting += batch.stop - start
+        return n_waiting
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the item that it executes takes long."""
+        running = self.running
+        return running is not None and time.perf_counter() - running[2] > _STUCK_S
+
+    def withdraw(self, *, share: float = 0.5) -> list[Part]:
+        """Return a share of the items that it has not begun, the last ones first."""
+        parts = []
+        for slot, batch in list(self.batches.items())[::-1]:
+            if batch.part.is_suspect:
+                continue
+            start, stop = self.board.withdraw(slot, keep=1 - share)
+            if start < stop:
+                batch.stop = start
+                parts.append(batch.part.between(start, stop))
+                if share < 1:
+                    break
+        return parts
+
+    def receive(self) -> tuple[Batch, Answer]:
+        """Return a batch and its answer; raises `LostError` if the lane is gone.
+
+        Raises what kept the other side from opening the job, if that happened.
+        """
+        try:
+            answer: Answer | bytes = pickle.loads(self.connection.recv_bytes())
+        except (EOFError, OSError) as error:
+            raise LostError from error
+        if isinstance(answer, bytes):
+            raise load_error(answer)
+        return self.batches.pop(answer.slot), answer
+
+    def kill(self) -> None:
+        """End its process, whatever it does; the lane then is lost."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Have it end after the items that it has claimed."""
+        if self.board.fd >= 0:
+            for slot in self.batches:
+                self.board.withdraw(slot)
+            self.connection.close()
+            self.board.close()
+
+    def cause(self) -> str:
+        """Return why its process ended."""
+        return self._find_cause(self.pid)
+
+    def _send(self, order: Order) -> None:
+        self.board.offer(order.slot, order.start, order.stop)
+        self.connection.send_bytes(pickle.dumps(order, 5))
+
+
+class TaskLane(Lane):
+    """A share of a cluster that is reached by Dask's tasks only.
+
+    Parameters
+    ----------
+    submit : callable
+        ``submit(lane, order)`` sends a batch; what comes of it is put into `arrived`.
+    forget : callable
+        ``forget(start)`` cancels the batch whose first item has that index.
+    where : str
+        For messages.
+    """
+
+    hand_over = TASK
+
+    def __init__(
+        self,
+        submit: Callable[[TaskLane, Order], Any],
+        forget: Callable[[int], None],
+        where: str,
+    ) -> None:
+        super().__init__(where)
+        self._submit = submit
+        self._forget = forget
+        #: What arrived and was not received yet: slot, and answer or exception.
+        self.arrived: list[tuple[int, Any]] = []
+        self._cause = "cause unknown"
+
+    def receive(self) -> tuple[Batch, Answer]:
+        """Return a batch and its answer; raises `LostError` if its worker died."""
+        slot, outcome = self.arrived.pop(0)
+        if isinstance(outcome, BaseException):
+            self._cause = str(outcome)
+            raise LostError from outcome
+        return self.batches.pop(slot), outcome
+
+    def kill(self) -> None:
+        """Do nothing: the process belongs to others."""
+
+    def close(self) -> None:
+        """Cancel what has not begun."""
+        for batch in self.batches.values():
+            self._forget(batch.part.start)
+
+    def cause(self) -> str:
+        """Return what Dask says."""
+        return self._cause
+
+    def _send(self, order: Order) -> None:
+        self._submit(self, order)

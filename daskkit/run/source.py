@@ -1,0 +1,205 @@
+"""The items of a call, handed out in parts; what comes back is handed out again."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import threading
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = ["Part", "Source"]
+
+# Reading the input holds up whoever does it for at most about this long.
+_READ_S = 0.01
+
+
+class Part(NamedTuple):
+    """Consecutive items."""
+
+    #: Index of the first in the input.
+    start: int
+    items: Sequence[Any]
+    #: Whether a worker has died with one of them: never to be executed in the caller.
+    is_suspect: bool = False
+
+    @property
+    def stop(self) -> int:
+        """Index of the first item after them."""
+        return self.start + len(self.items)
+
+    def between(self, start: int, stop: int) -> Part:
+        """Return the items from index `start` up to `stop`."""
+        offset = self.start
+        return Part(start, self.items[start - offset : stop - offset], self.is_suspect)
+
+
+class Source:
+    """Items by parts, from any thread.
+
+    Parameters
+    ----------
+    items : iterable
+        A list, tuple, range or array is sliced. Anything else is read into a list now,
+        or as needed with `is_stream`, each item once.
+    is_stream : bool, default False
+        Whether the input may be endless.
+
+    Examples
+    --------
+    >>> source = Source(range(10))
+    >>> part = source.take(4)
+    >>> part.start, part.items
+    (0, range(0, 4))
+    >>> source.give_back(part.between(2, 4))
+    >>> source.take(5).items, source.take(9).items, source.take(1)
+    (range(2, 4), range(4, 10), None)
+    """
+
+    def __init__(self, items: Iterable[Any], *, is_stream: bool = False) -> None:
+        self._sequence: Any = None
+        self._iterator: Iterator[Any] | None = None
+        self.n_items: int | None = None
+        if isinstance(items, (list, tuple, range)) or _is_array(items):
+            self._sequence = items
+        elif is_stream:
+            self._iterator = iter(items)
+        else:
+            self._sequence = list(items)
+        if self._sequence is not None:
+            self.n_items = len(self._sequence)
+        self._position = 0
+        self._returned: list[Part] = []
+        self._lock = threading.Lock()
+        # Reading an input may take its time; what was returned is at hand meanwhile.
+        self._reading = threading.Lock()
+        self._read_s = 0.0
+        self._error: Exception | None = None
+
+    @property
+    def sequence(self) -> Sequence[Any] | None:
+        """All items, where they are known from the start."""
+        known: Sequence[Any] | None = self._sequence
+        return known
+
+    @property
+    def n_left(self) -> int | None:
+        """Items that nobody has; None if that can't be known."""
+        if self.n_items is None:
+            return None
+        returned = sum(len(part.items) for part in self._returned)
+        return self.n_items - self._position + returned
+
+    @property
+    def n_read(self) -> int:
+        """Items that have been handed out at least once."""
+        return self._position
+
+    @property
+    def has_returned(self) -> bool:
+        """Whether items were given back."""
+        return bool(self._returned)
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether items wait that a worker has died with."""
+        return any(part.is_suspect for part in list(self._returned))
+
+    @property
+    def is_empty_here(self) -> bool:
+        """Whether nothing is left that may be executed in the caller."""
+        if any(not part.is_suspect for part in list(self._returned)):
+            return False
+        return self.n_items is not None and self._position >= self.n_items
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all items have been handed out, as far as is known."""
+        if self._returned:
+            return False
+        return self.n_items is not None and self._position >= self.n_items
+
+    def take(
+        self, n_items: int, *, here: bool = False, fresh: bool = True
+    ) -> Part | None:
+        """Return the next items, at least one, or None if there are none left.
+
+        Parameters
+        ----------
+        n_items : int
+            At most so many; fewer if reading more would take long.
+        here : bool, default False
+            Leave what may kill the process to others.
+        fresh : bool, default True
+            False for items only that were handed out before and given back.
+
+        Raises
+        ------
+        Exception
+            What reading the input raised.
+        """
+        with self._lock:
+            for i, part in enumerate(self._returned):
+                if part.is_suspect and here:
+                    continue
+                del self._returned[i]
+                if not part.is_suspect and len(part.items) > n_items:
+                    cut = part.start + n_items
+                    self._returned.insert(i, part.between(cut, part.stop))
+                    part = part.between(part.start, cut)  # noqa: PLW2901 - the rest is back
+                return part
+            if not fresh:
+                return None
+            if self._iterator is None:
+                if self._position >= len(self._sequence):
+                    return None
+                start = self._position
+                items = self._sequence[start : start + n_items]
+                self._position = start + len(items)
+                return Part(start, items)
+        return self._read(n_items)
+
+    def give_back(self, part: Part) -> None:
+        """Hand items out again, before those that follow them."""
+        if len(part.items):
+            with self._lock:
+                bisect.insort(self._returned, part, key=lambda one: one.start)
+
+    def _read(self, n_items: int) -> Part | None:
+        """Return items of an input that can only be read once, in order."""
+        with self._reading:
+            iterator = self._iterator
+            if iterator is None:
+                return None
+            if self._read_s > 0:
+                n_items = max(1, min(n_items, int(_READ_S / self._read_s)))
+            began = time.perf_counter()
+            items: list[Any] = []
+            if self._error is None:
+                try:
+                    items.extend(itertools.islice(iterator, n_items))
+                except Exception as error:  # noqa: BLE001 - raised after these items
+                    self._error = error
+            if self._error is not None and not items:
+                raise self._error
+            with self._lock:
+                start = self._position
+                self._position += len(items)
+                if len(items) < n_items and self._error is None:
+                    self._iterator, self._sequence = None, ()
+                    self.n_items = self._position
+            if not items:
+                return None
+            self._read_s = (time.perf_counter() - began) / len(items)
+            return Part(start, items)
+
+
+def _is_array(items: Any) -> bool:
+    return (
+        type(items).__module__ == "numpy"
+        and type(items).__name__ == "ndarray"
+        and bool(items.ndim)
+    )

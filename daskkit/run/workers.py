@@ -1,0 +1,386 @@
+"""Lanes at the workers of a Dask cluster.
+
+One task of Dask for each thread of a worker: it connects back to the caller, who then
+hands over batches directly. Workers that can't (another machine, user or container, or
+threads of this process) are sent batches as tasks.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import socket
+import struct
+import sys
+import tempfile
+import time
+import uuid
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distributed import as_completed, fire_and_forget
+
+from daskkit.errors import ClusterError
+from daskkit.run import nanny
+from daskkit.run.board import Board, make_file
+from daskkit.run.children import describe_exit
+from daskkit.run.lane import (
+    GREETING,
+    N_TOKEN_BYTES,
+    LaneTicket,
+    run_lane,
+    run_task,
+)
+from daskkit.run.lanes import Lane, ProcessLane, TaskLane
+from daskkit.run.session import find_workers, forget_workers
+from daskkit.transport.contact import find_place
+from daskkit.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distributed import Client, Future
+
+    _Future = Future[Any]
+
+    from daskkit.run.lane import Order
+    from daskkit.run.mailbox import Mailbox
+    from daskkit.transport.auto import Packed
+
+__all__ = ["Workers", "wait_for_lanes"]
+
+# A worker that has connected sends its token and name at once.
+_GREETING_S = 5.0
+# A lane that was closed ends as soon as its item is done.
+_ENDING_S = 0.5
+# A nanny learns of its worker's end within milliseconds.
+_CAUSE_S = 2.0
+
+
+# Tasks of lanes that were closed.
+_ending: list[_Future] = []
+
+
+def wait_for_lanes(client: Client) -> None:
+    """Wait until lanes that were closed have ended, for a moment at most.
+
+    A cluster that is closed before complains that it loses their results.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Whose lanes.
+    """
+    deadline = time.monotonic() + _ENDING_S
+    ours = [future for future in _ending if future.client is client]
+    _ending[:] = [future for future in _ending if future.client is not client]
+    while time.monotonic() < deadline and not all(future.done() for future in ours):
+        time.sleep(0.001)
+    if ours and client.status == "running":
+        client.cancel(ours, force=True, reason="daskkit: the cluster is closed")
+
+
+class Workers:
+    """The threads of a cluster's workers, as lanes for one call.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected to the cluster.
+    job : Packed
+        The `Job`.
+    name : str
+        What the tasks are called on the dashboard.
+    mailbox : Mailbox
+        Gets an event for each lane that is ready, and for each answer.
+    on_lane : callable
+        ``on_lane(lane)``: a lane is ready to take batches.
+    on_event : callable
+        ``on_event(lane)``: there is something to receive from a lane.
+    """
+
+    def __init__(  # noqa: PLR0917 - made in one place
+        self,
+        client: Client,
+        job: Packed,
+        name: str,
+        mailbox: Mailbox,
+        on_lane: Callable[[Lane], Any],
+        on_event: Callable[[Lane], Any],
+    ) -> None:
+        self._client = client
+        self._job = job
+        self._name = f"{name}-{uuid.uuid4().hex[:8]}"
+        self._mailbox = mailbox
+        self._on_lane = on_lane
+        self._on_event = on_event
+        self._token = secrets.token_bytes(N_TOKEN_BYTES)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._listener: socket.socket | None = None
+        # Tasks of Dask: those that are going to be lanes, by number; those that are;
+        # batches, by the index of their first item.
+        self._futures: dict[int, _Future] = {}
+        self._serving: dict[ProcessLane, _Future] = {}
+        self._batches: dict[int, tuple[_Future, TaskLane, Order]] = {}
+        self._completed = as_completed(loop=client.loop, raise_errors=False)
+        self._asked: set[str] = set()
+        # Of the workers, by the number of the lane.
+        self._addresses: dict[int, str] = {}
+        self._n_started = 0
+
+    @property
+    def n_expected(self) -> int:
+        """Lanes that were asked for and are not ready."""
+        return len(self._futures)
+
+    def open(self, *, is_first: bool = False) -> bool:
+        """Have the workers that are there, and were not asked before, make lanes.
+
+        Returns
+        -------
+        bool
+            Whether there are workers.
+
+        Raises
+        ------
+        ClusterError
+            If the connection to the cluster is lost.
+        """
+        if self._client.status != "running":
+            msg = (
+                f"the connection to the cluster is {self._client.status}; open it "
+                "again with daskkit.cluster(), or a new distributed.Client"
+            )
+            raise ClusterError(msg)
+        _ending[:] = [future for future in _ending if not future.done()]
+        found = find_workers(self._client, is_recent=not is_first)
+        threads = {a: n for a, n in found.items() if a not in self._asked}
+        self._asked |= threads.keys()
+        own = _own_hosts()
+        near = {a: n for a, n in threads.items() if _host(a) in own}
+        if near and self._listener is None:
+            self._listen()
+        for address, n in near.items():
+            for _ in range(n):
+                self._start_lane(address)
+        for address, n in threads.items():
+            if address not in near:
+                self._add_task_lanes(address, n)
+        return bool(found)
+
+    def close(self) -> None:
+        """Take back what no worker has begun; lanes are closed by their owner."""
+        if self._listener is not None:
+            self._mailbox.ignore(self._listener)
+            self._listener.close()
+            self._listener = None
+        if self._folder is not None:
+            self._folder.cleanup()
+        left = [future for future, _, _ in self._batches.values()]
+        for lane, future in self._serving.items():
+            # A lane ends when its owner closes it, and so does one that comes too late.
+            # (Were they cancelled while they run, their worker would log that.) One
+            # whose process is gone would wait for its worker for ever.
+            (left if lane.is_lost else _ending).append(future)
+        if left:
+            forget_workers(self._client)
+        _ending.extend(self._futures.values())
+        self._serving.clear()
+        self._futures.clear()
+        self._batches.clear()
+        self._completed.clear()
+        if left and self._client.status == "running":
+            self._client.cancel(left, force=True, reason="daskkit: the call has ended")
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether tasks are on their way whose end only `poll` sees."""
+        return bool(self._futures or self._batches)
+
+    def poll(self) -> None:
+        """Look which tasks have ended.
+
+        Callbacks of futures would need a thread pool that is gone when the program
+        ends, and would complain.
+        """
+        if not self.is_waiting:
+            return
+        for number, future in list(self._futures.items()):
+            if future.done():
+                self._lane_ended(number)
+        for future in self._completed.next_batch(block=False):
+            for batch, lane, order in self._batches.values():
+                if batch is future:
+                    self._task_ended(lane, order, future)
+                    break
+
+    # Lanes that connect back.
+
+    def _listen(self) -> None:
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if sys.platform == "linux":
+            # Without a name in the file system there is nothing to leave behind.
+            address = f"\0daskkit-{secrets.token_hex(16)}"
+        else:
+            self._folder = tempfile.TemporaryDirectory(prefix="daskkit-")
+            address = str(Path(self._folder.name) / "lanes")
+        link.bind(address)
+        link.listen(128)
+        link.settimeout(0.0)
+        self._listener = link
+        self._ticket = LaneTicket(
+            address, self._token, find_place(), os.getpid(), tuple(sys.path)
+        )
+        self._mailbox.watch(link, self._accept)
+
+    def _start_lane(self, address: str) -> None:
+        self._n_started += 1
+        number = self._n_started
+        self._addresses[number] = address
+        future = self._client.submit(
+            run_lane,
+            self._ticket,
+            self._job,
+            number,
+            key=(self._name, number),
+            workers=[address],
+            allow_other_workers=False,
+            pure=False,
+        )
+        # The scheduler forgets it as soon as it has ended. (Said later, when it may
+        # have ended already, it never would.)
+        fire_and_forget(future)
+        self._futures[number] = future
+
+    def _lane_ended(self, number: int) -> None:
+        """Send batches as tasks to a worker that can't reach this process."""
+        future = self._futures.pop(number)
+        if future.status == "finished" and future.result() == "far":
+            self._add_task_lanes(self._addresses[number], 1)
+        elif future.status == "error":
+            error = future.exception()
+            raise error  # the job can't be opened there, or distributed failed
+
+    def _accept(self) -> None:
+        """Make a lane of a worker that has connected."""
+        assert self._listener is not None
+        try:
+            link, _ = self._listener.accept()
+        except OSError:
+            return  # it has gone again
+        link.settimeout(_GREETING_S)
+        try:
+            greeting = _receive(link, GREETING.size) if _is_ours(link) else b""
+            if not hmac.compare_digest(greeting[:N_TOKEN_BYTES], self._token):
+                link.close()
+                return
+            board_fd = make_file()
+            socket.send_fds(link, [b"\0"], [board_fd])
+            link.settimeout(None)
+        except (OSError, EOFError):
+            link.close()
+            return
+        _, pid, number = GREETING.unpack(greeting)
+        future = self._futures.pop(number, None)
+        address = self._addresses[number]
+        connection = Connection(link.detach())
+        lane = ProcessLane(
+            connection,
+            Board(board_fd),
+            pid,
+            f"worker {address} (pid {pid})",
+            find_cause=find_cause,
+        )
+        if future is not None:
+            self._serving[lane] = future
+        self._on_lane(lane)
+
+    # Lanes that are made of tasks.
+
+    def _add_task_lanes(self, address: str, n_lanes: int) -> None:
+        for _ in range(n_lanes):
+            self._on_lane(TaskLane(self._submit, self._forget, f"worker {address}"))
+
+    def _submit(self, lane: TaskLane, order: Order) -> None:
+        future = self._client.submit(
+            run_task,
+            self._job,
+            order,
+            key=(self._name, "batch", order.start, uuid.uuid4().hex[:8]),
+            pure=False,
+        )
+        self._batches[order.start] = (future, lane, order)
+        self._completed.add(future)
+
+    def _task_ended(self, lane: TaskLane, order: Order, future: _Future) -> None:
+        del self._batches[order.start]
+        if future.status == "finished":
+            outcome = future.result().answer
+        else:
+            outcome = future.exception()
+        lane.arrived.append((order.slot, outcome))
+        self._on_event(lane)
+
+    def _forget(self, start: int) -> None:
+        known = self._batches.pop(start, None)
+        if known is not None:
+            self._client.cancel([known[0]], reason="daskkit: not needed any more")
+
+
+def find_cause(pid: int) -> str:
+    """Return why a worker's process ended, if its nanny lives in this process.
+
+    Parameters
+    ----------
+    pid : int
+        Of the worker.
+
+    Returns
+    -------
+    str
+    """
+    deadline = time.monotonic() + _CAUSE_S
+    while pid not in nanny.ends and time.monotonic() < deadline:
+        time.sleep(0.005)
+    end = nanny.ends.get(pid)
+    if end is None:
+        return "cause unknown"
+    if end.rss_bytes:
+        return (
+            f"out of memory: it held {format_bytes(end.rss_bytes)}, and its limit is "
+            f"{format_bytes(end.limit_bytes)}"
+        )
+    return describe_exit(end.exit_code)
+
+
+def _host(address: str) -> str:
+    return address.rpartition("://")[2].rpartition(":")[0].strip("[]")
+
+
+def _own_hosts() -> set[str]:
+    """Return the addresses of this machine."""
+    import psutil
+
+    own = {a.address for each in psutil.net_if_addrs().values() for a in each}
+    return own | {"localhost", "127.0.0.1", "::1"}
+
+
+def _is_ours(link: socket.socket) -> bool:
+    """Return whether the other end belongs to this user, where that can be asked."""
+    if sys.platform != "linux":
+        return True  # the folder of the socket is closed to others
+    credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    _, user, _ = struct.unpack("3i", credentials)
+    return bool(user == os.getuid())
+
+
+def _receive(link: socket.socket, n_bytes: int) -> bytes:
+    received = b""
+    while len(received) < n_bytes:
+        part = link.recv(n_bytes - len(received))
+        if not part:
+            raise EOFError
+        received += part
+    return received

@@ -1,0 +1,520 @@
+"""The verbs: `map`, `starmap`, `imap`, `imap_unordered`, `map_reduce` and `plan`.
+
+Arguments are checked here, once; `run.engine` does the rest.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import math
+import numbers
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any, Literal
+
+from daskkit.errors import ArgumentError
+from daskkit.loop import short_repr
+from daskkit.run.call import Call
+from daskkit.run.engine import Engine
+from daskkit.run.job import Job
+from daskkit.run.planned import Plan
+from daskkit.run.session import find_client
+
+__all__ = ["imap", "imap_unordered", "map", "map_reduce", "plan", "starmap"]
+
+Where = Literal["auto", "inline", "threads", "cluster"]
+OnError = Literal["raise", "collect"]
+
+
+def map(  # noqa: A001 - the name that its users know
+    func: Callable[..., Any],
+    *iterables: Iterable[Any],
+    where: Where = "auto",
+    batch_size: int | None = None,
+    progress: bool = False,
+    retries: int = 0,
+    timeout: float | None = None,
+    on_error: OnError = "raise",
+    name: str | None = None,
+) -> list[Any]:
+    """Return ``[func(x) for x in iterable]``, in parallel where that is faster.
+
+    The calling thread executes the first items itself and keeps their results. From
+    what they cost it is decided whether the rest goes on here, on threads, in child
+    processes or on a cluster.
+
+    Parameters
+    ----------
+    func : callable
+        Called with one item of each iterable.
+    *iterables : iterable
+        The inputs, read to the end of the shortest.
+    where : {"auto", "inline", "threads", "cluster"}, default "auto"
+        "inline" is the plain loop; "threads" uses threads of this process; "cluster"
+        sends all items to the open cluster, starting a local one if there is none.
+        "auto" chooses, and falls back on this process for what can't be pickled.
+    batch_size : int, optional
+        Items that are handed over at a time. By default that adapts to their cost.
+    progress : bool, default False
+        Show a bar that counts items, in a terminal or a notebook.
+    retries : int, default 0
+        How often an item that raises is tried again.
+    timeout : float, optional
+        Seconds that an item may take. The process of one that takes longer is ended
+        and replaced, so no item is executed in the calling process.
+    on_error : {"raise", "collect"}, default "raise"
+        "raise" ends the call with the first error. "collect" returns a `Results`, a
+        list with a `Failure` in the place of each item that raised, and a table of
+        them.
+    name : str, optional
+        What the call is named on the dashboard and in messages. Default: the name of
+        `func`.
+
+    Returns
+    -------
+    list
+        One result an item, in the order of the items.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument can't be used; the message says what is allowed.
+    Exception
+        What `func` raised, with its own traceback and a note that names the item.
+    ItemTimeoutError
+        If an item takes longer than `timeout`.
+    WorkerDiedError
+        If a worker process dies with an item, twice.
+    UnpicklableError
+        If an item or a result can't be sent, and ``where="auto"`` can't help.
+
+    Notes
+    -----
+    Computes at once. Starts threads, and processes that end with the call, where they
+    pay; for long work also a local cluster, which is kept for later calls. A client
+    that is open (`cluster`, or any `distributed.Client`) is used instead. `func` is
+    called on several threads at a time only if it was measured to spend its time
+    waiting or outside the GIL; say ``where="cluster"`` if it must not be. Within an
+    item the verbs are the plain loop.
+
+    Examples
+    --------
+    >>> import daskkit as dk
+    >>> dk.map(abs, [-1, 2, -3])
+    [1, 2, 3]
+    >>> dk.map(pow, [2, 3], [3, 2])
+    [8, 9]
+    """
+    job = _make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
+    items = _to_sequence(_zip(iterables))
+    results: list[Any] = _make_engine(job, items, where, batch_size, progress).run()
+    return results
+
+
+def starmap(
+    func: Callable[..., Any],
+    tuples: Iterable[Iterable[Any]],
+    *,
+    where: Where = "auto",
+    batch_size: int | None = None,
+    progress: bool = False,
+    retries: int = 0,
+    timeout: float | None = None,
+    on_error: OnError = "raise",
+    name: str | None = None,
+) -> list[Any]:
+    """Return ``[func(*args) for args in tuples]``, in parallel where that is faster.
+
+    Parameters
+    ----------
+    func : callable
+        Called with the elements of one tuple.
+    tuples : iterable of tuple
+        The arguments of each call.
+    where, batch_size, progress, retries, timeout, on_error, name
+        As for `map`.
+
+    Returns
+    -------
+    list
+        One result a tuple, in their order.
+
+    Raises
+    ------
+    Exception
+        As `map`.
+
+    Notes
+    -----
+    As for `map`.
+
+    Examples
+    --------
+    >>> import daskkit as dk
+    >>> dk.starmap(pow, [(2, 3), (3, 2)])
+    [8, 9]
+    """
+    job = _make_job(func, name, retries, timeout, on_error, star=True)
+    items = _to_sequence(_check_iterable(tuples, "tuples"))
+    results: list[Any] = _make_engine(job, items, where, batch_size, progress).run()
+    return results
+
+
+def imap(
+    func: Callable[..., Any],
+    *iterables: Iterable[Any],
+    where: Where = "auto",
+    batch_size: int | None = None,
+    progress: bool = False,
+    retries: int = 0,
+    timeout: float | None = None,
+    on_error: OnError = "raise",
+    name: str | None = None,
+) -> Iterator[Any]:
+    """Yield ``func(x) for x in iterable`` in order, while others are being computed.
+
+    The input may be endless: a bounded number of items is read ahead, and a consumer
+    that is slow holds the workers back.
+
+    Parameters
+    ----------
+    func : callable
+        Called with one item of each iterable.
+    *iterables : iterable
+        The inputs, read as needed, from this thread or another, to the end of the
+        shortest.
+    where, batch_size, progress, retries, timeout, on_error, name
+        As for `map`.
+
+    Yields
+    ------
+    object
+        One result an item, in the order of the items. With ``on_error="collect"`` a
+        `Failure` in the place of an item that raised.
+
+    Raises
+    ------
+    Exception
+        As `map`, once all results that come before have been yielded.
+
+    Notes
+    -----
+    Nothing starts before the first result is asked for. Leaving the loop, or closing
+    the iterator, drops what is pending and ends what was started.
+
+    Examples
+    --------
+    >>> import itertools
+    >>> import daskkit as dk
+    >>> for square in dk.imap(lambda x: x * x, itertools.count()):
+    ...     if square > 50:
+    ...         break
+    >>> square
+    64
+    """
+    job = _make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
+    items = _zip(iterables)
+    engine = _make_engine(job, items, where, batch_size, progress, is_stream=True)
+    return engine.iterate(ordered=True)
+
+
+def imap_unordered(
+    func: Callable[..., Any],
+    *iterables: Iterable[Any],
+    where: Where = "auto",
+    batch_size: int | None = None,
+    progress: bool = False,
+    retries: int = 0,
+    timeout: float | None = None,
+    on_error: OnError = "raise",
+    name: str | None = None,
+) -> Iterator[Any]:
+    """Yield the results of `imap` as they come, in any order.
+
+    Parameters
+    ----------
+    func, *iterables, where, batch_size, progress, retries, timeout, on_error, name
+        As for `imap`.
+
+    Yields
+    ------
+    object
+        One result an item.
+
+    Raises
+    ------
+    Exception
+        As `map`, as soon as it is known.
+
+    Notes
+    -----
+    As for `imap`.
+
+    Examples
+    --------
+    >>> import daskkit as dk
+    >>> sorted(dk.imap_unordered(abs, [-1, 2, -3]))
+    [1, 2, 3]
+    """
+    job = _make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
+    items = _zip(iterables)
+    engine = _make_engine(job, items, where, batch_size, progress, is_stream=True)
+    return engine.iterate(ordered=False)
+
+
+def map_reduce(
+    func: Callable[[Any], Any],
+    items: Iterable[Any],
+    combine: Callable[[list[Any]], Any],
+    *,
+    where: Where = "auto",
+    batch_size: int | None = None,
+    progress: bool = False,
+    retries: int = 0,
+    timeout: float | None = None,
+    on_error: OnError = "raise",
+    name: str | None = None,
+) -> Any:
+    """Return ``combine([func(x) for x in items])``, combined where it is computed.
+
+    Parameters
+    ----------
+    func : callable
+        Called with one item.
+    items : iterable
+        The inputs.
+    combine : callable
+        ``combine(results)`` turns a list of results, in order, into one. It has to be
+        associative and to take its own answers: ``combine([combine(a), combine(b)]) ==
+        combine(a + b)``; it need not be commutative. Workers combine what they have
+        computed, and the caller those answers, eight at a time, as a tree. Without
+        items its argument is an empty list.
+    where, batch_size, progress, retries, timeout, on_error, name
+        As for `map`. With ``on_error="collect"`` items that raised are left out of the
+        combination.
+
+    Returns
+    -------
+    object
+        The combination; with ``on_error="collect"`` a tuple of it and of a `Results`
+        that holds the failures.
+
+    Raises
+    ------
+    Exception
+        As `map`, or what `combine` raised.
+
+    Notes
+    -----
+    As for `map`. Sums of floating-point numbers depend on the order of additions, and
+    so may differ from the loop's in their last digits.
+
+    Examples
+    --------
+    >>> import daskkit as dk
+    >>> dk.map_reduce(lambda x: x * x, range(4), sum)
+    14
+    """
+    if not callable(combine):
+        msg = (
+            "combine must be callable as combine(list_of_results), received "
+            f"{short_repr(combine)} of type {type(combine).__name__}"
+        )
+        raise ArgumentError(msg)
+    job = _make_job(func, name, retries, timeout, on_error, combine=combine)
+    sequence = _to_sequence(_check_iterable(items, "items"))
+    return _make_engine(job, sequence, where, batch_size, progress).run()
+
+
+def plan(
+    func: Callable[..., Any],
+    *iterables: Iterable[Any],
+    where: Where = "auto",
+    batch_size: int | None = None,
+    progress: bool = False,
+    retries: int = 0,
+    timeout: float | None = None,
+    on_error: OnError = "raise",
+    name: str | None = None,
+) -> Plan:
+    """Return how `map` would execute a call and why, and what it would take.
+
+    Parameters
+    ----------
+    func, *iterables, where, batch_size, progress, retries, timeout, on_error, name
+        As for `map`.
+
+    Returns
+    -------
+    Plan
+        Shows itself in a terminal and a notebook; its ``run()`` goes on where the
+        pilot has stopped, and returns what `map` would have returned.
+
+    Raises
+    ------
+    Exception
+        As `map`, for the items that the pilot executes.
+
+    Notes
+    -----
+    Executes the first items in this thread for some 20 ms, at least one of them; starts
+    no process. The items that `run` executes are the others. With `timeout` or
+    ``where="cluster"`` there is no pilot in this process, and nothing is predicted.
+
+    Examples
+    --------
+    >>> import daskkit as dk
+    >>> plan = dk.plan(abs, [-1, 2, -3])
+    >>> plan.way, plan.reason
+    ('inline', 'Nothing is left: the pilot has executed all items.')
+    >>> plan.run()
+    [1, 2, 3]
+    """
+    job = _make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
+    items = _to_sequence(_zip(iterables))
+    return Plan(_make_engine(job, items, where, batch_size, progress))
+
+
+def _make_job(
+    func: Callable[..., Any],
+    name: str | None,
+    retries: int,
+    timeout: float | None,
+    on_error: str,
+    *,
+    star: bool = False,
+    combine: Callable[[list[Any]], Any] | None = None,
+) -> Job:
+    """Return the arguments that say what to do with an item, checked."""
+    if not callable(func):
+        msg = (
+            f"func must be callable, received {short_repr(func)} of type "
+            f"{type(func).__name__}; the function comes first, then the items"
+        )
+        raise ArgumentError(msg)
+    if name is not None and (not isinstance(name, str) or not name.strip()):
+        msg = f"name must be a non-empty string or None, received {short_repr(name)}"
+        raise ArgumentError(msg)
+    _check_whole(retries, "retries", 0)
+    if timeout is not None and not (
+        isinstance(timeout, numbers.Real)
+        and not isinstance(timeout, bool)
+        and math.isfinite(timeout)
+        and timeout > 0
+    ):
+        msg = (
+            f"timeout must be positive seconds or None, received {short_repr(timeout)}"
+        )
+        raise ArgumentError(msg)
+    _check_choice(on_error, "on_error", typing.get_args(OnError))
+    return Job(
+        func=func,
+        name=name or _name_of(func),
+        combine=combine,
+        star=star,
+        retries=int(retries),
+        collect=on_error == "collect",
+        timeout=None if timeout is None else float(timeout),
+    )
+
+
+def _make_engine(
+    job: Job,
+    items: Iterable[Any],
+    where: str,
+    batch_size: int | None,
+    progress: bool,
+    *,
+    is_stream: bool = False,
+) -> Engine:
+    """Return the engine of a call, the arguments that say how being checked."""
+    _check_choice(where, "where", typing.get_args(Where))
+    if batch_size is not None:
+        _check_whole(batch_size, "batch_size", 1)
+    if job.timeout is not None and where in {"inline", "threads"}:
+        msg = (
+            f"timeout can't be kept with where={where!r}: only a process of its own "
+            "can be ended while it executes an item; leave where out, or pass 'cluster'"
+        )
+        raise ArgumentError(msg)
+    bar = None
+    if progress:
+        from daskkit.progress import make_bar
+
+        total = len(items) if isinstance(items, Sized) else None
+        bar = make_bar(total, job.name, show=True, unit="item", delay_s=0)
+    client = find_client() if where in {"auto", "cluster"} else None
+    call = Call(
+        job,
+        items,
+        where=where,
+        batch_size=batch_size,
+        client=client,
+        is_stream=is_stream,
+        bar=bar,
+    )
+    return Engine(call)
+
+
+def _zip(iterables: tuple[Iterable[Any], ...]) -> Iterable[Any]:
+    """Return the items of one or several inputs."""
+    if not iterables:
+        msg = "at least one iterable of items is needed after func; received none"
+        raise ArgumentError(msg)
+    for i, iterable in enumerate(iterables):
+        _check_iterable(iterable, f"argument {i + 1} after func")
+    if len(iterables) == 1:
+        return iterables[0]
+    return builtins.zip(*iterables)  # noqa: B905 - to the end of the shortest, as map
+
+
+def _check_iterable(items: Any, what: str) -> Iterable[Any]:
+    try:
+        iter(items)
+    except TypeError:
+        msg = (
+            f"{what} must be iterable, received {short_repr(items)} of type "
+            f"{type(items).__name__}"
+        )
+        raise ArgumentError(msg) from None
+    checked: Iterable[Any] = items
+    return checked
+
+
+def _to_sequence(items: Iterable[Any]) -> Iterable[Any]:
+    """Return items that can be cut; those that can't are read into a list."""
+    is_array = type(items).__module__ == "numpy" and hasattr(items, "ndim")
+    if is_array or isinstance(items, (list, tuple, range)):
+        return items
+    return list(items)
+
+
+def _check_whole(value: object, name: str, least: int) -> None:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Integral)
+        or value < least
+    ):
+        msg = (
+            f"{name} must be a whole number of at least {least}, received "
+            f"{short_repr(value)}"
+        )
+        raise ArgumentError(msg)
+
+
+def _check_choice(value: object, name: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        texts = ", ".join(repr(one) for one in allowed)
+        msg = f"{name} must be one of {texts}, received {short_repr(value)}"
+        raise ArgumentError(msg)
+
+
+def _name_of(func: Any) -> str:
+    """Return what a function is called, also one that is wrapped."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    name = getattr(func, "__name__", None)
+    if isinstance(name, str) and name != "<lambda>":
+        return name
+    return "lambda" if name else type(func).__name__
