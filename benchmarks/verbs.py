@@ -631,12 +631,17 @@ class Host:
         return took
 
     def is_alive(self):
-        """Return whether a process of the tree is left."""
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        """Return whether a process of the tree is left, zombies aside."""
+        import psutil
+
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if (
+                    os.getpgid(process.pid) == self.process.pid
+                    and process.status() != psutil.STATUS_ZOMBIE
+                ):
+                    return True
+        return False
 
     def kill(self):
         """End the process tree at once."""

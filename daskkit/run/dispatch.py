@@ -18,13 +18,13 @@ from daskkit.transport.auto import Packer, unpack
 from daskkit.transport.errors import TransportError, UnpicklableError
 
 if TYPE_CHECKING:
-    from daskkit.run.source import Part
     from collections.abc import Callable
 
     from daskkit.run.call import Call
     from daskkit.run.lane import Answer
     from daskkit.run.lanes import Batch
     from daskkit.run.mailbox import Mailbox
+    from daskkit.run.source import Part
     from daskkit.transport.auto import Packed
 
 __all__ = ["Dispatcher"]

@@ -21,9 +21,9 @@ from daskkit.run.session import is_in_task, session
 from daskkit.run.threads import usable_cores
 
 if TYPE_CHECKING:
-    from daskkit.run.call import Call
     from collections.abc import Iterator
 
+    from daskkit.run.call import Call
     from daskkit.run.feeder import Feeder
 
 __all__ = ["Engine"]

@@ -39,6 +39,8 @@ _LOOK_S = 0.005
 _LONG_LOOK_S = 0.02
 # And the next ones, while it stays on its own: at most this long.
 _MOST_LOOK_S = 0.1
+# A closer look is taken if it may bring so much; it takes some milliseconds itself.
+_CLOSER_S = 0.01
 # Seconds until lanes take their first batch.
 _READY_CLUSTER_S = 0.006
 _READY_FORK_S = 0.02
@@ -205,10 +207,13 @@ class Feeder:
                 return
         facts = self._gather_facts()
         means = self._find_means()
-        best = forecast(dataclasses.replace(facts, gil_share=0.0), means)
-        if best.way != "inline" or self._only_look:
+        hope = forecast(dataclasses.replace(facts, gil_share=0.0), means)
+        hope_s = hope.inline_s - min(hope.threads_s, hope.processes_s)
+        if self._only_look or (hope.way != "inline" and hope_s > _CLOSER_S):
             facts = self._look_closer(facts, means)
-        best = forecast(facts, means)
+            best = forecast(facts, means)
+        else:  # too little to gain, whatever a closer look would say
+            best = dataclasses.replace(hope, way="inline")
         call.pilot.facts, call.pilot.means = facts, means
         call.pilot.forecast = best
         self._look_s = min(_MOST_LOOK_S, 2 * self._look_s)

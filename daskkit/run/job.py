@@ -11,8 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Caught", "Job", "is_executing", "run_chunk"]
 

@@ -20,6 +20,8 @@ Way = Literal["inline", "threads", "processes"]
 # shared memory, and mapping it elsewhere with the page faults of a first pass.
 _SHARE_S = 0.4e-9
 _MAP_S = 0.27e-9
+# Seconds an item: being taken out of one list and put into another.
+_LIST_S = 5e-8
 #: More threads than this never wait at a time (`ThreadPoolExecutor`'s own limit).
 MOST_THREADS = 32
 # Another way has to promise this much to be taken: forecasts are not that good.
@@ -172,19 +174,21 @@ def _forecast_processes(facts: Facts, means: Means) -> float:
     argument_bytes = 0.0 if means.knows_items else facts.argument_bytes
     func_bytes = 0.0 if means.knows_items else facts.func_bytes
     caller_s = (
-        argument_s
+        _LIST_S
+        + argument_s
         + argument_bytes * _SHARE_S
         + facts.result_s
         + facts.result_bytes * _MAP_S
     )
     worker_s = (
         facts.item_s
+        + _LIST_S
         + argument_s
         + argument_bytes * _MAP_S
         + facts.result_s
         + facts.result_bytes * _SHARE_S
     )
-    n_workers = min(means.n_workers, facts.n_left)
+    n_workers = max(1, min(means.n_workers, facts.n_left))
     cpu_s = facts.item_s * facts.cpu_share + caller_s + worker_s - facts.item_s
     each_s = max(worker_s / n_workers, caller_s, cpu_s / means.n_cores)
     total_s = _rounded(facts.n_left, n_workers, facts.item_s, facts.n_left * each_s)
