@@ -56,7 +56,7 @@ COLD_SCALE, COLD_LOOP_S = 0.4, 2.0
 N_ROUNDS, N_LONG_ROUNDS, LONG_S = 5, 3, 1.5
 # After that many rounds, who has always been over so many times the fastest rival's
 # median is not repeated: it can't become the best.
-RETIRE = {1: 2.0, 2: 1.4}
+RETIRE = {1: 3.0, 2: 1.4}
 # A contestant that would take so many loops is tried on a part and then left out.
 TOO_SLOW = 20
 TRY_S, CHUNKS, PART = 0.15, 4 * N_WORKERS, 1000
@@ -547,7 +547,8 @@ def serve(name):
     """Answer the questions on standard input until it ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints is no answer
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # comes with that awakening
+    # Sent along when the system wakes frozen processes (see Host): no reason to end.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     keep_to_two_cores()
     with contextlib.ExitStack() as stack:
         server = Server(name, stack)
@@ -1023,7 +1024,12 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int, metavar="N")
     parser.add_argument("--scale", type=float, default=1.0, metavar="F")
     parser.add_argument(
-        "--workloads", nargs="+", choices=WORKLOADS, default=[*WORKLOADS]
+        "--workloads",
+        nargs="+",
+        choices=WORKLOADS,
+        default=[*WORKLOADS],
+        metavar="NAME",
+        help=", ".join(WORKLOADS),
     )
     parser.add_argument("--host", choices=WARM, help=argparse.SUPPRESS)
     options = parser.parse_args()

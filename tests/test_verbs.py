@@ -186,6 +186,27 @@ def test_redefined_function_runs_its_new_body(shared_client):
     assert results == [[1, 2], [10, 20]]
 
 
+@pytest.mark.parametrize("batch_size", [1_000, 60_000, 150_000, 300_000])
+def test_large_batches_cross_both_ways(shared_client, batch_size):
+    """By socket and by shared memory, with both ends sending at the same time."""
+    items = list(range(10**6, 10**6 + 600_000))
+    result = dk.map(operator.neg, items, where="cluster", batch_size=batch_size)
+    assert result == [-item for item in items]
+
+
+def test_large_arrays_cross_both_ways(shared_client):
+    """Each task gets its own copy, and what it returns arrives whole."""
+
+    def double(array):
+        array *= 2
+        return array
+
+    items = [np.full(500_000, i) for i in range(12)]
+    results = dk.map(double, items, where="cluster")
+    assert [int(result[-1]) for result in results] == [2 * i for i in range(12)]
+    assert [int(item[0]) for item in items] == list(range(12))
+
+
 # Once each, and where.
 
 

@@ -20,15 +20,13 @@ import sys
 import threading
 import time
 import warnings
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskkit.run.board import Board, make_file
-from daskkit.run.exceptions import dump_error
-from daskkit.run.lane import serve
+from daskkit.run.lane import open_and_serve, serve
 from daskkit.run.lanes import ProcessLane
-from daskkit.transport.auto import unpack
+from daskkit.run.link import Link
 from daskkit.transport.contact import find_place
 
 if TYPE_CHECKING:
@@ -172,15 +170,15 @@ def _be_child(  # noqa: PLR0917 - an inner part of fork_lanes
         signal.setitimer(signal.ITIMER_REAL, 0)
         for one in inherited:
             if isinstance(one, ProcessLane):
-                one.connection.close()
+                one.link.close()
                 one.board.close()
             else:
                 one.close()
         # What is garbage for the parent isn't collected here: finalisers act once.
         gc.freeze()
         _reseed()
-        with Connection(link.detach()) as connection:
-            serve(connection, Board(board_fd), job, items=items, home=find_place())
+        _print_lines()
+        serve(Link(link), Board(board_fd), job, items=items, home=find_place())
         status = 0
     finally:
         for stream in (sys.stdout, sys.stderr):
@@ -227,7 +225,7 @@ def spawn_lanes(n_lanes: int, job: Packed) -> list[ProcessLane]:
                 process.stdin.write(repr(sys.path).encode() + b"\n")
             lane = _make_lane(mine, board_fd, process.pid, process)
             lanes.append(lane)
-            lane.connection.send_bytes(pickle.dumps(job, 5))
+            lane.link.send(pickle.dumps(job, 5))
     except OSError:
         end_lanes(lanes)
         raise
@@ -246,19 +244,13 @@ def main(link: int, board_fd: int, parent: int) -> None:
     """
     _die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Connection(link) as connection:
-        try:
-            packed = pickle.loads(connection.recv_bytes())
-        except (EOFError, OSError):
-            return  # the caller has no need of this lane any more
-        board = Board(board_fd)
-        try:
-            job = unpack(packed, last=True)
-        except BaseException as error:  # noqa: BLE001 - whatever a user's class raises
-            board.enter()
-            connection.send_bytes(pickle.dumps(dump_error(error), 5))
-            return
-        serve(connection, board, job, home=packed.place)
+    _print_lines()
+    caller = Link(socket.socket(fileno=link))
+    try:
+        packed = pickle.loads(caller.receive())
+    except (EOFError, OSError):
+        return  # the caller has no need of this lane any more
+    open_and_serve(caller, Board(board_fd), packed)
 
 
 def end_lanes(lanes: Sequence[ProcessLane]) -> None:
@@ -292,7 +284,7 @@ def _make_lane(
         return describe_exit(_wait_for(pid))
 
     return ProcessLane(
-        Connection(link.detach()),
+        Link(link),
         Board(board_fd),
         pid,
         f"child process {pid}",
@@ -347,6 +339,16 @@ def _die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _print_lines() -> None:
+    """Write what is printed line by line, so that lines of several processes stay whole.
+
+    A pipe or file would get it in blocks.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
 def _reseed() -> None:

@@ -101,7 +101,8 @@ class Dispatcher:
             self._batches = Batches(len(self.lanes), item_s, lane.hand_over)
         self._batches.n_workers = len(self.lanes)
         if isinstance(lane, ProcessLane):
-            self._mailbox.watch(lane.connection, lambda: self.receive(lane))
+            self._mailbox.watch(lane.link, lambda: self.receive(lane))
+            self._flush_later(lane)  # a child has yet to be sent the job
 
     def retire(self, lanes: list[Lane]) -> None:
         """Give lanes nothing more; they go when they have answered."""
@@ -176,9 +177,28 @@ class Dispatcher:
         if part.is_suspect or self._call.job.timeout is not None:
             n_claim = 0
         try:
-            lane.send(part, packed, n_claim)
+            is_through = lane.send(part, packed, n_claim)
         except LostError:
             self._lost(lane)
+            return
+        if not is_through and isinstance(lane, ProcessLane):
+            self._flush_later(lane)
+
+    def _flush_later(self, lane: ProcessLane) -> None:
+        """Go on sending when the socket of a lane has room."""
+
+        def flush() -> None:
+            if lane not in self.lanes:
+                return
+            try:
+                is_through = lane.flush()
+            except LostError:
+                self._lost(lane)
+                return
+            if is_through:
+                self._mailbox.watch_room(lane.link, None)
+
+        self._mailbox.watch_room(lane.link, flush)
 
     def _cannot_send(self, part: Part, error: TransportError) -> None:
         """Leave items that can't be pickled to the caller, or say which they are."""
@@ -378,7 +398,7 @@ class Dispatcher:
         if lane in self.lanes:
             self.lanes.remove(lane)
             if isinstance(lane, ProcessLane):
-                self._mailbox.ignore(lane.connection)
+                self._mailbox.ignore(lane.link)
             lane.close()
 
     def await_returns(self) -> None:

@@ -14,12 +14,12 @@ import socket
 import struct
 import sys
 import time
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskkit.run.board import Board
 from daskkit.run.exceptions import dump_error
 from daskkit.run.job import Caught, Job, run_chunk
+from daskkit.run.link import Link
 from daskkit.transport.auto import pack, unpack, unpack_once
 from daskkit.transport.contact import Place, find_place
 from daskkit.transport.errors import UnpicklableError
@@ -37,6 +37,7 @@ __all__ = [
     "LaneTicket",
     "Order",
     "TaskAnswer",
+    "open_and_serve",
     "run_lane",
     "run_task",
     "serve",
@@ -120,33 +121,49 @@ def run_lane(ticket: LaneTicket, job: Packed, number: int) -> str:
     """
     if find_place() != ticket.place or os.getpid() == ticket.pid:
         return "far"
-    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        link.connect(ticket.address)
-        link.sendall(GREETING.pack(ticket.token, os.getpid(), number))
-        _, fds, _, _ = socket.recv_fds(link, 1, 1)
+        end.connect(ticket.address)
+        end.sendall(GREETING.pack(ticket.token, os.getpid(), number))
+        _, fds, _, _ = socket.recv_fds(end, 1, 1)
     except OSError:
-        link.close()
+        end.close()
         return "far"
     if not fds:
         # The caller has ended meanwhile, or wants no more lanes.
-        link.close()
+        end.close()
         return "done"
     for entry in ticket.path:
         if entry not in sys.path:
             sys.path.append(entry)
-    with Connection(link.detach()) as connection:
-        board = Board(fds[0])
-        try:
-            try:
-                opened = unpack(job, last=True)
-            except BaseException as error:  # noqa: BLE001 - whatever a user's class raises
-                connection.send_bytes(pickle.dumps(dump_error(error), 5))
-                return "done"
-            serve(connection, board, opened, home=job.place)
-        finally:
-            board.close()
+    link, board = Link(end), Board(fds[0])
+    try:
+        open_and_serve(link, board, job)
+    finally:
+        link.close()
+        board.close()
     return "done"
+
+
+def open_and_serve(link: Link, board: Board, packed: Packed) -> None:
+    """Open the job and serve; tell the caller if that can't be done.
+
+    Parameters
+    ----------
+    link : Link
+        To the caller.
+    board : Board
+        Shared with the caller.
+    packed : Packed
+        The `Job`.
+    """
+    try:
+        job: Job = unpack(packed, last=True)
+    except BaseException as error:  # noqa: BLE001 - whatever a user's class raises
+        board.enter()
+        link.send_whole(pickle.dumps(dump_error(error), 5))
+        return
+    serve(link, board, job, home=packed.place)
 
 
 class TaskAnswer:
@@ -204,18 +221,18 @@ def run_task(job: Packed, order: Order) -> TaskAnswer:
 
 
 def serve(
-    connection: Connection,
+    link: Link,
     board: Board,
     job: Job,
     *,
     items: Sequence[Any] | None = None,
     home: Place | None = None,
 ) -> None:
-    """Execute the batches that arrive until the other side closes the connection.
+    """Execute the batches that arrive until the other side closes the link.
 
     Parameters
     ----------
-    connection : multiprocessing.connection.Connection
+    link : Link
         To the caller.
     board : Board
         Shared with the caller.
@@ -227,12 +244,16 @@ def serve(
         Where the caller runs.
     """
     board.enter()
+    # The caller opens the shared memory of an answer when it receives it. It has done so
+    # when it uses the slot again.
+    held: dict[int, Answer] = {}
     try:
         while True:
-            order = pickle.loads(connection.recv_bytes())
-            answer = _execute(order, board, job, items, home)
-            connection.send_bytes(pickle.dumps(answer, 5))
-            del order, answer  # their memory is not needed while this waits
+            order = pickle.loads(link.receive())
+            held.pop(order.slot, None)
+            answer = held[order.slot] = _execute(order, board, job, items, home)
+            link.send_whole(pickle.dumps(answer, 5))
+            del order, answer
     except (EOFError, OSError):
         return  # the caller has closed the lane, or is gone
 

@@ -22,9 +22,9 @@ from daskkit.run.lane import Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.connection import Connection
 
     from daskkit.run.lane import Answer
+    from daskkit.run.link import Link
     from daskkit.run.source import Part
     from daskkit.transport.auto import Packed
 
@@ -78,14 +78,24 @@ class Lane(abc.ABC):
         """Whether it takes another batch."""
         return not self.is_retiring and len(self.batches) < N_SLOTS
 
-    def send(self, part: Part, packed: Packed | None, n_claim: int) -> None:
-        """Hand over a batch; raises `LostError` if nobody is there to take it."""
+    def send(self, part: Part, packed: Packed | None, n_claim: int) -> bool:
+        """Hand over a batch; raises `LostError` if nobody is there to take it.
+
+        Returns
+        -------
+        bool
+            Whether it is through; if not, call `flush` when there is room.
+        """
         slot = next(slot for slot in range(N_SLOTS) if slot not in self.batches)
         self.batches[slot] = Batch(part, part.stop, packed)
         try:
-            self._send(Order(slot, part.start, part.stop, n_claim, packed))
+            return self._send(Order(slot, part.start, part.stop, n_claim, packed))
         except OSError as error:
             raise LostError from error
+
+    def flush(self) -> bool:
+        """Go on handing over; return whether all is through."""
+        return True
 
     def withdraw(self, *, share: float = 0.5) -> list[Part]:
         """Return a share of the items that it has not begun, and have it drop them."""
@@ -114,7 +124,7 @@ class Lane(abc.ABC):
         """Return why its process ended, for a message; call it once it is gone."""
 
     @abc.abstractmethod
-    def _send(self, order: Order) -> None: ...
+    def _send(self, order: Order) -> bool: ...
 
 
 class ProcessLane(Lane):
@@ -122,8 +132,8 @@ class ProcessLane(Lane):
 
     Parameters
     ----------
-    connection : multiprocessing.connection.Connection
-        To the process.
+    link : Link
+        To the process; closed with the lane.
     board : Board
         Shared with it; closed with the lane.
     pid : int
@@ -139,7 +149,7 @@ class ProcessLane(Lane):
 
     def __init__(
         self,
-        connection: Connection,
+        link: Link,
         board: Board,
         pid: int,
         where: str,
@@ -147,7 +157,7 @@ class ProcessLane(Lane):
         find_cause: Callable[[int], str],
     ) -> None:
         super().__init__(where)
-        self.connection = connection
+        self.link = link
         self.board = board
         self.pid = pid
         self._find_cause = find_cause
@@ -200,7 +210,7 @@ class ProcessLane(Lane):
         Raises what kept the other side from opening the job, if that happened.
         """
         try:
-            answer: Answer | bytes = pickle.loads(self.connection.recv_bytes())
+            answer: Answer | bytes = pickle.loads(self.link.receive())
         except (EOFError, OSError) as error:
             raise LostError from error
         if isinstance(answer, bytes):
@@ -217,16 +227,23 @@ class ProcessLane(Lane):
         if self.board.fd >= 0:
             for slot in self.batches:
                 self.board.withdraw(slot)
-            self.connection.close()
+            self.link.close()
             self.board.close()
 
     def cause(self) -> str:
         """Return why its process ended."""
         return self._find_cause(self.pid)
 
-    def _send(self, order: Order) -> None:
+    def flush(self) -> bool:
+        """Go on handing over; return whether all is through."""
+        try:
+            return self.link.flush()
+        except OSError as error:
+            raise LostError from error
+
+    def _send(self, order: Order) -> bool:
         self.board.offer(order.slot, order.start, order.stop)
-        self.connection.send_bytes(pickle.dumps(order, 5))
+        return self.link.send(pickle.dumps(order, 5))
 
 
 class TaskLane(Lane):
@@ -277,5 +294,6 @@ class TaskLane(Lane):
         """Return what Dask says."""
         return self._cause
 
-    def _send(self, order: Order) -> None:
+    def _send(self, order: Order) -> bool:
         self._submit(self, order)
+        return True

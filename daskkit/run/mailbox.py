@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import threading
@@ -51,7 +52,16 @@ class Mailbox:
 
     def watch(self, file: Any, event: Callable[[], Any]) -> None:
         """Add `event` whenever a socket can be read."""
-        self._selector.register(file, selectors.EVENT_READ, event)
+        self._selector.register(file, selectors.EVENT_READ, (event, _nothing))
+
+    def watch_room(self, file: Any, event: Callable[[], Any] | None) -> None:
+        """Add `event` whenever a watched socket can be written; None ends that."""
+        on_read, _ = self._selector.get_key(file).data
+        if event is None:
+            self._selector.modify(file, selectors.EVENT_READ, (on_read, _nothing))
+        else:
+            both = selectors.EVENT_READ | selectors.EVENT_WRITE
+            self._selector.modify(file, both, (on_read, event))
 
     def ignore(self, file: Any) -> None:
         """Watch a socket no more; call it before the socket is closed."""
@@ -62,14 +72,16 @@ class Mailbox:
         if self._posted:
             timeout_s = 0.0
         events = []
-        for key, _ in self._selector.select(timeout_s):
+        for key, mask in self._selector.select(timeout_s):
             if key.data is None:
-                try:
+                with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_r, 4096)
-                except BlockingIOError:
-                    continue
-            else:
-                events.append(key.data)
+                continue
+            on_read, on_room = key.data
+            if mask & selectors.EVENT_WRITE:
+                events.append(on_room)
+            if mask & selectors.EVENT_READ:
+                events.append(on_read)
         while self._posted:
             events.append(self._posted.popleft())
         return events
@@ -82,3 +94,7 @@ class Mailbox:
                 self._selector.close()
                 os.close(self._wake_r)
                 os.close(self._wake_w)
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 import uuid
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ from daskkit.run.lane import (
     run_task,
 )
 from daskkit.run.lanes import Lane, ProcessLane, TaskLane
+from daskkit.run.link import Link
 from daskkit.run.session import find_workers, forget_workers
 from daskkit.transport.contact import find_place
 from daskkit.units import format_bytes
@@ -267,27 +267,28 @@ class Workers:
         """Make a lane of a worker that has connected."""
         assert self._listener is not None
         try:
-            link, _ = self._listener.accept()
+            end, _ = self._listener.accept()
         except OSError:
             return  # it has gone again
-        link.settimeout(_GREETING_S)
+        end.settimeout(_GREETING_S)
+        link = Link(end)
         try:
-            greeting = _receive(link, GREETING.size) if _is_ours(link) else b""
+            own = _is_ours(end)
+            greeting = link.receive_exactly(GREETING.size) if own else b""
             if not hmac.compare_digest(greeting[:N_TOKEN_BYTES], self._token):
                 link.close()
                 return
             board_fd = make_file()
-            socket.send_fds(link, [b"\0"], [board_fd])
-            link.settimeout(None)
+            socket.send_fds(end, [b"\0"], [board_fd])
+            end.settimeout(None)
         except (OSError, EOFError):
             link.close()
             return
         _, pid, number = GREETING.unpack(greeting)
         future = self._futures.pop(number, None)
         address = self._addresses[number]
-        connection = Connection(link.detach())
         lane = ProcessLane(
-            connection,
+            link,
             Board(board_fd),
             pid,
             f"worker {address} (pid {pid})",
@@ -367,20 +368,10 @@ def _own_hosts() -> set[str]:
     return own | {"localhost", "127.0.0.1", "::1"}
 
 
-def _is_ours(link: socket.socket) -> bool:
+def _is_ours(end: socket.socket) -> bool:
     """Return whether the other end belongs to this user, where that can be asked."""
     if sys.platform != "linux":
         return True  # the folder of the socket is closed to others
-    credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    credentials = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     _, user, _ = struct.unpack("3i", credentials)
     return bool(user == os.getuid())
-
-
-def _receive(link: socket.socket, n_bytes: int) -> bytes:
-    received = b""
-    while len(received) < n_bytes:
-        part = link.recv(n_bytes - len(received))
-        if not part:
-            raise EOFError
-        received += part
-    return received
