@@ -65,7 +65,7 @@ LIMIT_S = 120
 # How long a contestant may take to end, and its helpers after it.
 CLOSE_S, TIDY_S = 20, 1
 # Event loops that were frozen catch up before a clock starts.
-SETTLE_S = 0.05
+SETTLE_S = 0.2
 WANTED_REGRET, WANTED_MEDIAN_REGRET = 1.10, 1.00
 WANTED_EFFICIENCY = 0.93
 WANTED_TO_LOOP = 1.10

@@ -18,7 +18,7 @@ TWO = Means(n_cores=2, n_workers=2, ready_s=0.01)
     [
         (Facts(0, 1.0), "inline"),
         (Facts(1_000_000, 5e-8), "inline"),
-        (Facts(1_000_000, 5e-8, argument_s=3e-8, result_s=3e-8), "inline"),
+        (Facts(1_000_000, 5e-8, argument_dump_s=3e-8, result_load_s=3e-8), "inline"),
         (Facts(10, 0.001), "inline"),
         (Facts(1_000, 0.001), "processes"),
         (Facts(2, 10.0), "processes"),
@@ -30,6 +30,7 @@ TWO = Means(n_cores=2, n_workers=2, ready_s=0.01)
         # Threads and processes alike: processes.
         (Facts(10_000, 0.001, gil_share=0.0), "processes"),
         (Facts(100, 0.01, gil_share=0.0, threads_failed=True), "processes"),
+        (Facts(10_000, 0.001, processes_failed=True), "inline"),
         (Facts(1_000, 0.001, obstacle="a lock can't be pickled"), "inline"),
         (Facts(1_000, 0.001, func_bytes=4e9), "inline"),
     ],

@@ -34,10 +34,10 @@ _TARGET_S = 0.06
 # And at so many times its hand-over: 2.5 % of the work.
 _WORTH = 40
 # The end is cut finer: a batch takes at most this share of what each worker would
-# get of the rest (guided self-scheduling, with a factor of 2 against skewed items).
-_GUIDED = 2
+# get of the rest (guided self-scheduling; an idle lane may take from the others).
+_GUIDED = 1.5
 # A batch that isn't worth so many hand-overs isn't cut finer, whatever is left.
-_LEAST = 15
+_LEAST = 30
 # Weight of the newest batch in the cost of an item: recent ones tell most of the
 # next, one freak batch doesn't decide.
 _NEWEST = 0.3

@@ -14,7 +14,6 @@ from daskkit.loop import short_repr
 from daskkit.run.failures import Failure, Results, format_note
 from daskkit.run.job import run_chunk
 from daskkit.run.source import Part, Source
-from daskkit.transport.partition import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,16 +25,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Pilot"]
 
-# What the calling thread takes at a time: long beside the 3 us that it costs, short
-# beside the patience of those who wait for it to look up.
-_HERE_S = 0.002
-_MOST_HERE = 200_000
+# What the calling thread takes at a time: long beside the 20 us that it costs, short
+# beside the patience of those who wait for it to look up; and where nobody does.
+_HERE_S = 0.004
+_ALONE_S = 0.03
+_MOST_HERE = 1_000_000
 # How often a waiting caller looks at the progress.
 _PROGRESS_S = 0.1
 # Chunks of results that nobody has consumed, of a stream, for each thread.
 _AHEAD = 4
 # Answers are combined so many at a time, as a tree.
 _FAN_IN = 8
+# Items and results that the pilot keeps to be looked at.
+_SAMPLED = 64
 _HERE = "this process"
 
 
@@ -87,6 +89,8 @@ class Call:
         self.n_done = 0
         #: Whether the calling thread leaves the items to others.
         self.is_paused = where == "cluster" or job.timeout is not None
+        #: Whether nobody waits for the calling thread to look up.
+        self.is_alone = where == "inline"
         #: Items that only the calling thread can execute.
         self.local: deque[Part] = deque()
         #: What the calling thread is asked to do between two chunks.
@@ -95,6 +99,9 @@ class Call:
         # In a stream, the item whose error ends it.
         self._stops_at: int | None = None
         self._answers: dict[int, tuple[int, Any, bool]] = {}
+        # What the calling thread has executed last, and the index after it.
+        self._tail: list[Any] = []
+        self._tail_stop = -1
         self._here_size = 1 if batch_size is None else batch_size
         self._helpers: list[threading.Thread] = []
         self._wants_helpers = False
@@ -104,6 +111,10 @@ class Call:
         """Return the answer of all parts, in the order of the items."""
         parts = [self._answers[start] for start in sorted(self._answers)]
         if self.job.combine is None:
+            if len(parts) == 1 and not self.job.collect:
+                # The one list of a call that stayed here, or arrived as one batch.
+                only: list[Any] = parts[0][1]
+                return only if type(only) is list else list(only)
             everything = Results() if self.job.collect else []
             for _, results, _ in parts:
                 everything.extend(results)
@@ -247,7 +258,9 @@ class Call:
                 return self.source.has_returned
         elif self.local:
             return True
-        if self.is_paused:
+        elif self.is_paused or self.n_helpers:
+            # Helpers are better off alone: memory that they free is at hand for their
+            # next arrays, what the main thread frees goes back to the system.
             return False
         return not self.source.is_empty_here and (
             self._stops_at is None or self.source.has_returned
@@ -264,6 +277,13 @@ class Call:
         return self.source.is_empty or (
             self._stops_at is not None and not self.source.has_returned
         )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all items are done, and none has ended the call."""
+        with self.changed:
+            is_done = not (self.n_open or self.local) and self.source.is_empty
+            return is_done and self.error is None and self._stops_at is None
 
     @property
     def is_over(self) -> bool:
@@ -304,7 +324,10 @@ class Call:
             self.changed.notify_all()
 
     def _execute(self, part: Part, *, is_pilot: bool) -> None:
-        results = Partition()
+        # What follows what this thread has executed goes to the same list.
+        is_next = is_pilot and part.start == self._tail_stop and not self.is_stream
+        results = self._tail if is_next else []
+        n_before = len(results)
         pilot = self.pilot
         if is_pilot:
             pilot.part, pilot.part_began = part, time.perf_counter()
@@ -312,10 +335,13 @@ class Call:
         caught = run_chunk(self.job, part.items, results)
         wall_s = time.perf_counter() - began
         if is_pilot:
-            pilot.ended(part, results, wall_s, time.thread_time() - cpu_began)
+            cpu_s = time.thread_time() - cpu_began
+            pilot.ended(part, results, n_before, wall_s, cpu_s)
+        n_results = len(results) - n_before
         if self.batch_size is None:
-            item_s = wall_s / max(1, len(results))
-            fitting = int(_HERE_S / max(item_s, 1e-9))
+            item_s = wall_s / max(1, n_results)
+            here_s = _ALONE_S if self.is_alone else _HERE_S
+            fitting = int(here_s / max(item_s, 1e-9))
             # No more than twice as many at a time: one item doesn't tell of all.
             self._here_size = max(1, min(fitting, 2 * len(part.items), _MOST_HERE))
         for offset, error, attempts in caught:
@@ -323,21 +349,34 @@ class Call:
             item = part.items[offset]
             failure = self.note(index, item, error, _HERE, attempts, offset)
             if self.job.collect:
-                results[offset] = failure
-        n_executed = len(results) + (bool(caught) and not self.job.collect)
-        self.store(part, results, n_executed)
+                results[n_before + offset] = failure
+        n_executed = n_results + (bool(caught) and not self.job.collect)
+        if is_pilot:
+            self._tail, self._tail_stop = results, part.start + n_executed
+        start = part.start - n_before if is_next else part.start
+        self.store(part, results, n_executed, start=start)
 
     # What becomes of items, wherever they were executed.
 
     def store(
-        self, part: Part, results: Any, n_items: int, *, is_combined: bool = False
+        self,
+        part: Part,
+        results: Any,
+        n_items: int,
+        *,
+        start: int | None = None,
+        is_combined: bool = False,
     ) -> None:
-        """Keep the results of items that somebody had."""
+        """Keep the results of items that somebody had.
+
+        Those of items from `start` on, if the list has more than this part's.
+        """
         with self.changed:
             self.n_open -= len(part.items)
             self.n_done += n_items
             if n_items:
-                self._answers[part.start] = (n_items, results, is_combined)
+                start = part.start if start is None else start
+                self._answers[start] = (n_items, results, is_combined)
             if self.is_stream or self._is_done():
                 self.changed.notify_all()
 
@@ -450,14 +489,20 @@ class Pilot:
         self.forecast: Forecast | None = None
 
     def ended(
-        self, part: Part, results: list[Any], wall_s: float, cpu_s: float
+        self,
+        part: Part,
+        results: list[Any],
+        n_before: int,
+        wall_s: float,
+        cpu_s: float,
     ) -> None:
-        """Learn from items that are done."""
+        """Learn from items that are done; `n_before` results are of earlier ones."""
         self.part = None
-        n_items = max(1, len(results))
+        n_items = max(1, len(results) - n_before)
         item_s = wall_s / n_items
         self.item_s = item_s if self.n_items == 0 else (self.item_s + item_s) / 2
         self.n_items += n_items
         self.wall_s += wall_s
         self.cpu_s += cpu_s
-        self.sample = (part.items, results)
+        stop = min(len(results), n_before + _SAMPLED)
+        self.sample = (part.items[:_SAMPLED], results[n_before:stop])

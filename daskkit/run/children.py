@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskkit.run.board import Board, make_file
-from daskkit.run.lane import open_and_serve, serve
+from daskkit.run.lane import JobMessage, open_and_serve, serve
 from daskkit.run.lanes import ProcessLane
 from daskkit.run.link import Link
 from daskkit.transport.contact import find_place
@@ -225,7 +225,7 @@ def spawn_lanes(n_lanes: int, job: Packed) -> list[ProcessLane]:
                 process.stdin.write(repr(sys.path).encode() + b"\n")
             lane = _make_lane(mine, board_fd, process.pid, process)
             lanes.append(lane)
-            lane.link.send(pickle.dumps(job, 5))
+            lane.link.send(pickle.dumps(JobMessage(job, ()), 5))
     except OSError:
         end_lanes(lanes)
         raise
@@ -247,10 +247,10 @@ def main(link: int, board_fd: int, parent: int) -> None:
     _print_lines()
     caller = Link(socket.socket(fileno=link))
     try:
-        packed = pickle.loads(caller.receive())
+        message = pickle.loads(caller.receive())
     except (EOFError, OSError):
         return  # the caller has no need of this lane any more
-    open_and_serve(caller, Board(board_fd), packed)
+    open_and_serve(caller, Board(board_fd), message)
 
 
 def end_lanes(lanes: Sequence[ProcessLane]) -> None:
@@ -342,7 +342,7 @@ def _die_with(parent: int) -> None:
 
 
 def _print_lines() -> None:
-    """Write what is printed line by line, so that lines of several processes stay whole.
+    """Write what is printed line by line: lines of several processes stay whole.
 
     A pipe or file would get it in blocks.
     """

@@ -35,12 +35,14 @@ _CONNECT_TIMEOUT_S = 5
 _LOOPBACK = "127.0.0.1"
 # Of a worker that says nothing; frozen and swapped-out processes come back.
 _NEVER = "5000w"
-# How often event loops look at the clock, and profilers at the stack: distributed's own
-# value and ours. Two idle workers, their nannies and the scheduler took 13 to 17 % of a
-# core with the former and 6 % with the latter.
+# How often event loops look at the clock, monitors at the process and profilers at the
+# stack: distributed's own value and ours. Two idle workers, their nannies and the
+# scheduler took 13 to 17 % of a core with the former and 2 % with the latter.
 _PACE = {
-    "distributed.admin.tick.interval": ("20ms", "200ms"),
-    "distributed.worker.profile.interval": ("10ms", "50ms"),
+    "distributed.admin.tick.interval": ("20ms", "500ms"),
+    "distributed.admin.system-monitor.interval": ("500ms", "1s"),
+    "distributed.worker.memory.monitor-interval": ("100ms", "200ms"),
+    "distributed.worker.profile.interval": ("10ms", "200ms"),
 }
 
 

@@ -43,6 +43,9 @@ _RETURN_LOOK_S = 0.25
 # Alone, an item may cost so many workers' lives: one may be an accident.
 _MOST_DEATHS = 2
 _AHEAD = 2
+# Lanes are judged by what they bring, after this time and so many answers of each.
+_TRIAL_S = 0.05
+_TRIAL_ANSWERS = 2
 
 
 class Dispatcher:
@@ -76,6 +79,10 @@ class Dispatcher:
         self._returns_by_s = math.inf
         self._next_return_s = 0.0
         self._n_most = 0
+        # What lanes have brought since the first of them began.
+        self._began_s = math.inf
+        self._n_answers = 0
+        self._items_s = 0.0
         self.expect()
 
     def pack_job(self) -> Packed:
@@ -96,6 +103,7 @@ class Dispatcher:
         self._n_most = max(self._n_most, len(self.lanes))
         if len(self.lanes) >= self._n_most:
             self._returns_by_s = math.inf
+        self._began_s = min(self._began_s, time.perf_counter())
         item_s = self._call.pilot.item_s or 0.01
         if self._batches is None:
             self._batches = Batches(len(self.lanes), item_s, lane.hand_over)
@@ -111,10 +119,14 @@ class Dispatcher:
                 lane.is_retiring = True
                 for part in lane.withdraw(share=1.0):
                     self._call.give_back(part)
+                if not lane.batches:
+                    self._drop(lane)
 
     def close(self) -> None:
         """Close all lanes and free what was sent; a second call does nothing."""
         for lane in self.lanes:
+            if self._call.is_complete:
+                lane.drain()
             lane.close()
             for batch in lane.batches.values():
                 batch.close()
@@ -134,6 +146,19 @@ class Dispatcher:
         if self._returns_by_s < math.inf:
             patience_s = min(patience_s, _RETURN_LOOK_S)
         return patience_s
+
+    def measure_use(self) -> float | None:
+        """Return how many cores' worth of items the lanes execute, once that is known.
+
+        Returns
+        -------
+        float or None
+            The time that their items took, divided by the time that has passed.
+        """
+        wall_s = time.perf_counter() - self._began_s
+        if self._n_answers < _TRIAL_ANSWERS * len(self.lanes) or wall_s < _TRIAL_S:
+            return None
+        return self._items_s / wall_s
 
     # Sending.
 
@@ -292,6 +317,8 @@ class Dispatcher:
         if n_executed:
             assert self._batches is not None
             self._batches.ended(n_executed, answer.wall_s)
+            self._n_answers += 1
+            self._items_s += answer.items_s
         call.store(part, results, n_executed, is_combined=is_combined)
 
     def _unopened(

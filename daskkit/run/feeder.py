@@ -10,8 +10,17 @@ import time
 from typing import TYPE_CHECKING
 
 from daskkit.run.mailbox import Mailbox
-from daskkit.run.plan import Facts, Means, count_threads, forecast
+from daskkit.run.parking import has_parked
+from daskkit.run.plan import (
+    Facts,
+    Means,
+    count_threads,
+    forecast,
+    is_worth_a_look,
+    least_gil_share,
+)
 from daskkit.run.probe import (
+    Pickled,
     measure_cpu_s,
     measure_gil_share,
     measure_pickle,
@@ -35,13 +44,12 @@ if TYPE_CHECKING:
 __all__ = ["Feeder"]
 
 # The first look at the caller: long enough for the clock, short beside a hand-over.
-_LOOK_S = 0.005
+_LOOK_S = 0.003
 _LONG_LOOK_S = 0.02
 # And the next ones, while it stays on its own: at most this long.
-_MOST_LOOK_S = 0.1
-# A closer look is taken if it may bring so much; it takes some milliseconds itself.
-_CLOSER_S = 0.01
+_MOST_LOOK_S = 0.2
 # Seconds until lanes take their first batch.
+_READY_PARKED_S = 0.001
 _READY_CLUSTER_S = 0.006
 _READY_FORK_S = 0.02
 _READY_SPAWN_S = 0.3
@@ -49,6 +57,8 @@ _READY_SPAWN_S = 0.3
 _CLUSTER_WORTH = 5
 # How often tasks are looked at that have no socket to wait for.
 _POLL_S = 0.005
+# How old a list of workers may be.
+_KNOWN_S = 2.0
 # How long the calling thread may take to come to the end of its items and fork.
 _FORK_PATIENCE_S = 0.05
 # Threads have had their chance after this time.
@@ -77,9 +87,10 @@ class Feeder:
         self._obstacle: str | None = None
         self._gil_share: float | None = None
         self._func_bytes = 0.0
-        self._pickles: tuple[float, float, float, float] | None = None
+        self._pickles = (Pickled(), Pickled())
         self._trial: tuple[float, int, float] | None = None
         self._threads_failed = False
+        self._processes_failed = False
         self._look_s = _LOOK_S
         self._next_look_s = 0.0
         self._has_handed_over = False
@@ -148,7 +159,7 @@ class Feeder:
             self._hand_over()
             return
         if call.where == "threads":
-            call.help(self._n_cores - 1)
+            call.help(self._n_cores)
         with call.changed:
             look_s = _LONG_LOOK_S if self._only_look else _LOOK_S
             call.changed.wait_for(self._is_over, look_s)
@@ -206,25 +217,26 @@ class Feeder:
             if call.n_helpers:
                 return
         facts = self._gather_facts()
-        means = self._find_means()
-        hope = forecast(dataclasses.replace(facts, gil_share=0.0), means)
-        hope_s = hope.inline_s - min(hope.threads_s, hope.processes_s)
-        if self._only_look or (hope.way != "inline" and hope_s > _CLOSER_S):
-            facts = self._look_closer(facts, means)
-            best = forecast(facts, means)
-        else:  # too little to gain, whatever a closer look would say
-            best = dataclasses.replace(hope, way="inline")
-        call.pilot.facts, call.pilot.means = facts, means
-        call.pilot.forecast = best
         self._look_s = min(_MOST_LOOK_S, 2 * self._look_s)
         self._next_look_s = time.perf_counter() + self._look_s
+        call.is_alone = not is_worth_a_look(facts, self._n_cores)
+        if call.is_alone and not self._only_look:
+            return
+        means = self._find_means()
+        facts = self._look_closer(facts, means)
+        # That took a millisecond or two of the caller's; not too often.
+        self._look_s *= 2
+        self._next_look_s = time.perf_counter() + self._look_s
+        best = forecast(facts, means)
+        call.pilot.facts, call.pilot.means = facts, means
+        call.pilot.forecast = best
         if self._only_look:
             with call.changed:
                 call.changed.notify_all()
         elif best.way == "threads":
             self._trial = (time.perf_counter(), call.n_done, facts.item_s)
             self._next_look_s = time.perf_counter() + max(_TRIAL_S, 3 * facts.item_s)
-            call.help(best.n_threads - 1)
+            call.help(best.n_threads)
         elif best.way == "processes":
             self._hand_over()
 
@@ -253,6 +265,7 @@ class Feeder:
             gil_share=1.0 if self._gil_share is None else self._gil_share,
             obstacle=self._obstacle,
             threads_failed=self._threads_failed,
+            processes_failed=self._processes_failed,
         )
 
     def _look_closer(self, facts: Facts, means: Means) -> Facts:
@@ -265,18 +278,19 @@ class Feeder:
         facts = dataclasses.replace(
             facts, obstacle=self._obstacle, func_bytes=self._func_bytes
         )
-        if self._pickles is not None:
-            argument_s, argument_bytes, result_s, result_bytes = self._pickles
-            facts = dataclasses.replace(
-                facts,
-                argument_s=argument_s,
-                argument_bytes=argument_bytes,
-                result_s=result_s,
-                result_bytes=result_bytes,
-            )
+        argument, result = self._pickles
+        facts = dataclasses.replace(
+            facts,
+            argument_dump_s=argument.dump_s,
+            argument_load_s=argument.load_s,
+            argument_bytes=argument.n_bytes,
+            result_dump_s=result.dump_s,
+            result_load_s=result.load_s,
+            result_bytes=result.n_bytes,
+        )
         if self._gil_share is None and self._call.pilot.part is not None:
             # Only where it could make a difference: it takes some milliseconds.
-            at_best = dataclasses.replace(facts, gil_share=0.0)
+            at_best = dataclasses.replace(facts, gil_share=least_gil_share(facts))
             if self._only_look or forecast(at_best, means).way == "threads":
                 self._gil_share = measure_gil_share()
                 facts = dataclasses.replace(facts, gil_share=self._gil_share)
@@ -291,12 +305,10 @@ class Feeder:
         part = pilot.part
         if not len(results) and part is not None:
             items = part.items
-        arguments = (
-            (0.0, 0.0) if knows_items or not len(items) else measure_pickle(items)
-        )
+        needs_items = len(items) > 0 and not knows_items
         self._pickles = (
-            *arguments,
-            *(measure_pickle(results) if len(results) else (0.0, 0.0)),
+            measure_pickle(items) if needs_items else Pickled(),
+            measure_pickle(results) if len(results) else Pickled(),
         )
 
     def _find_means(self) -> Means:
@@ -304,9 +316,13 @@ class Feeder:
         call = self._call
         client = call.client
         if client is not None and client.status == "running":
-            n_workers = sum(find_workers(client).values())
+            is_connected = has_parked(client)
+            ready_s = _READY_PARKED_S if is_connected else _READY_CLUSTER_S
+            # Asking takes some milliseconds.
+            max_age_s = math.inf if is_connected else _KNOWN_S
+            n_workers = sum(find_workers(client, max_age_s=max_age_s).values())
             name = f"a cluster of {n_workers} workers, which is open"
-            return Means(self._n_cores, n_workers, _READY_CLUSTER_S, workers=name)
+            return Means(self._n_cores, n_workers, ready_s, workers=name)
         from daskkit.run.children import can_fork
 
         name = f"{self._n_cores} child processes"
@@ -335,6 +351,14 @@ class Feeder:
             self._trial = None
         else:
             self._next_look_s = math.inf
+
+    def _judge_lanes(self) -> None:
+        """Go on in this process alone if lanes bring less than one core does."""
+        assert self._dispatcher is not None
+        n_cores = self._dispatcher.measure_use()
+        if n_cores is not None and n_cores < 1 and not self._processes_failed:
+            self._processes_failed = True
+            self._dispatcher.retire(list(self._dispatcher.lanes))
 
     # Bringing in lanes.
 
@@ -369,6 +393,7 @@ class Feeder:
             self._mailbox,
             dispatcher.add,
             dispatcher.receive,
+            dispatcher.retire,
         )
         self._workers.open(is_first=True)
 
@@ -464,12 +489,13 @@ class Feeder:
             n_lanes = len(lanes)
             if n_lanes and self._workers is not None:
                 n_lanes += self._workers.n_expected
-            is_paused = n_lanes >= self._n_cores
+            is_paused = n_lanes >= self._n_cores and not self._processes_failed
             if call.is_paused and not is_paused:
                 with call.changed:
                     call.is_paused = False
                     call.changed.notify_all()
             call.is_paused = is_paused
+            self._judge_lanes()
         if self._children and not self._waits_for_cluster and lanes:
             n_left = call.source.n_left
             n_left = call.n_done if n_left is None else n_left

@@ -6,7 +6,6 @@ Runs in the caller and in workers alike; knows neither clusters nor clocks.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -109,26 +108,21 @@ def _run(
     catch: tuple[type[BaseException], ...],
 ) -> list[Caught]:
     caught: list[Caught] = []
-    call = itertools.starmap if job.star else map
     base = len(results)
     while (offset := len(results) - base) < len(items):
         left = items[offset:] if offset else items
         try:
-            # extend() over map() runs in C and keeps what is done when an item raises.
-            results.extend(call(job.func, left))
-            if len(results) - base == len(items):
-                break
-            # extend() takes it for the end of the input; in a loop it is an error.
-            error: BaseException = StopIteration()
+            _append(job, left, results)
         except catch as raised:
-            error = raised
+            error: BaseException = raised
+        else:
+            break
         offset = len(results) - base
         attempts = 1
         while attempts <= job.retries:
             attempts += 1
             try:
-                item = items[offset]
-                results.append(job.func(*item) if job.star else job.func(item))
+                _append(job, items[offset : offset + 1], results)
                 break
             except catch as raised:
                 error = raised
@@ -138,3 +132,18 @@ def _run(
                 break
             results.append(None)
     return caught
+
+
+def _append(job: Job, items: Sequence[Any], results: list[Any]) -> None:
+    """Append the results of all items, or of those before one that raises.
+
+    A list comprehension is 5 % quicker for trivial items, but an error takes all its
+    results along; `map` is 5 % slower for functions of Python (3.11).
+    """
+    func = job.func
+    if job.star:
+        for item in items:
+            results.append(func(*item))  # noqa: PERF401 - see above
+    else:
+        for item in items:
+            results.append(func(item))  # noqa: PERF401 - see above

@@ -13,6 +13,7 @@ import pickle
 import socket
 import struct
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 __all__ = [
     "GREETING",
     "N_TOKEN_BYTES",
+    "PARK",
     "Answer",
+    "JobMessage",
     "LaneTicket",
     "Order",
     "TaskAnswer",
@@ -51,6 +54,8 @@ _MOST_CLAIMED = 100_000
 
 
 N_TOKEN_BYTES = 32
+#: Tells a lane that the call is over, and that there may be another.
+PARK = pickle.dumps(None)
 #: What a lane says first: the token, its process and its number.
 GREETING = struct.Struct(f"{N_TOKEN_BYTES}sqq")
 
@@ -85,9 +90,20 @@ class Answer(NamedTuple):
     trouble: bytes | None
     #: Whether the items could not even be opened.
     unopened: bool
-    #: Wall and CPU time in seconds.
+    #: Wall and CPU time in seconds, transport included.
     wall_s: float
     cpu_s: float
+    #: Wall time of the items alone.
+    items_s: float
+
+
+class JobMessage(NamedTuple):
+    """What a lane is told at the beginning of a call."""
+
+    #: The packed `Job`.
+    job: Packed
+    #: What the caller imports from; a worker may have been started before that changed.
+    path: tuple[str, ...]
 
 
 class LaneTicket(NamedTuple):
@@ -97,8 +113,7 @@ class LaneTicket(NamedTuple):
     token: bytes
     place: Place
     pid: int
-    #: What the caller imports from; a local worker may have been started before it was
-    #: changed.
+    #: As in `JobMessage`.
     path: tuple[str, ...]
 
 
@@ -133,19 +148,48 @@ def run_lane(ticket: LaneTicket, job: Packed, number: int) -> str:
         # The caller has ended meanwhile, or wants no more lanes.
         end.close()
         return "done"
-    for entry in ticket.path:
-        if entry not in sys.path:
-            sys.path.append(entry)
     link, board = Link(end), Board(fds[0])
-    try:
-        open_and_serve(link, board, job)
-    finally:
+    if open_and_serve(link, board, JobMessage(job, ticket.path)):
+        # The task is over, the connection stays.
+        threading.Thread(
+            target=_stay,
+            args=(link, board, dict(_task_state())),
+            name="daskkit-lane",
+            daemon=True,
+        ).start()
+    else:
         link.close()
         board.close()
     return "done"
 
 
-def open_and_serve(link: Link, board: Board, packed: Packed) -> None:
+def _stay(link: Link, board: Board, state: dict[str, Any]) -> None:
+    """Serve one call after the other, beside the tasks of Dask."""
+    # What `distributed.get_worker` looks at.
+    _task_state().update(state)
+    try:
+        goes_on = True
+        while goes_on:
+            goes_on = open_and_serve(link, board, pickle.loads(link.receive()))
+    except (EOFError, OSError):
+        return  # the caller needs it no more, or is gone
+    finally:
+        link.close()
+        board.close()
+
+
+def _task_state() -> dict[str, Any]:
+    """Return what distributed knows of the task that this thread executes."""
+    from distributed import worker
+
+    local: Any = worker.thread_state  # type: ignore[attr-defined] # not in its __all__
+    if not hasattr(local, "execution_state"):
+        local.execution_state = {}
+    state: dict[str, Any] = local.execution_state
+    return state
+
+
+def open_and_serve(link: Link, board: Board, message: JobMessage) -> bool:
     """Open the job and serve; tell the caller if that can't be done.
 
     Parameters
@@ -154,16 +198,24 @@ def open_and_serve(link: Link, board: Board, packed: Packed) -> None:
         To the caller.
     board : Board
         Shared with the caller.
-    packed : Packed
-        The `Job`.
+    message : JobMessage
+        What to do.
+
+    Returns
+    -------
+    bool
+        As `serve`.
     """
+    for entry in message.path:
+        if entry not in sys.path:
+            sys.path.append(entry)
     try:
-        job: Job = unpack(packed, last=True)
+        job: Job = unpack(message.job, last=True)
     except BaseException as error:  # noqa: BLE001 - whatever a user's class raises
         board.enter()
         link.send_whole(pickle.dumps(dump_error(error), 5))
-        return
-    serve(link, board, job, home=packed.place)
+        return False
+    return serve(link, board, job, home=message.job.place)
 
 
 class TaskAnswer:
@@ -227,7 +279,7 @@ def serve(
     *,
     items: Sequence[Any] | None = None,
     home: Place | None = None,
-) -> None:
+) -> bool:
     """Execute the batches that arrive until the other side closes the link.
 
     Parameters
@@ -242,20 +294,27 @@ def serve(
         All items, where they need not be sent.
     home : Place, optional
         Where the caller runs.
+
+    Returns
+    -------
+    bool
+        Whether the lane is to wait for another call; False if it was closed.
     """
     board.enter()
-    # The caller opens the shared memory of an answer when it receives it. It has done so
-    # when it uses the slot again.
+    # The caller opens the shared memory of an answer when it receives it, and it has
+    # by the time that it uses the slot again.
     held: dict[int, Answer] = {}
     try:
         while True:
             order = pickle.loads(link.receive())
+            if order is None:
+                return True
             held.pop(order.slot, None)
             answer = held[order.slot] = _execute(order, board, job, items, home)
             link.send_whole(pickle.dumps(answer, 5))
             del order, answer
     except (EOFError, OSError):
-        return  # the caller has closed the lane, or is gone
+        return False  # the caller has closed the lane, or is gone
 
 
 def _execute(
@@ -267,7 +326,7 @@ def _execute(
 ) -> Answer:
     """Execute one batch, as far as nobody withdraws it."""
     began, cpu_began = time.perf_counter(), time.thread_time()
-    slot, start = order.slot, order.start
+    slot, start, items_s = order.slot, order.start, 0.0
 
     def answer(
         stop: int,
@@ -287,6 +346,7 @@ def _execute(
             unopened,
             time.perf_counter() - began,
             time.thread_time() - cpu_began,
+            items_s,
         )
 
     try:
@@ -298,7 +358,9 @@ def _execute(
     except BaseException as error:  # noqa: BLE001 - whatever a user's class raises
         return answer(start, trouble=error, unopened=True)
     results = Partition()
+    items_began = time.perf_counter()
     caught = _run_claims(order, board, job, batch, results)
+    items_s = time.perf_counter() - items_began
     stop = start + len(results)
     failures = [
         (start + offset, dump_error(error), attempts)

@@ -32,6 +32,8 @@ __all__ = ["Batch", "Lane", "LostError", "ProcessLane", "TaskLane"]
 
 # An item is stuck if it takes this long: whoever is idle may take what waits behind it.
 _STUCK_S = 0.01
+# An answer without items takes as long as a message.
+_DRAIN_S = 0.05
 
 
 class LostError(Exception):
@@ -111,6 +113,10 @@ class Lane(abc.ABC):
     def receive(self) -> tuple[Batch, Answer]:
         """Return a batch and its answer; raises `LostError` if the lane is gone."""
 
+    def drain(self) -> None:
+        """Take the answers to batches of which nothing was left."""
+        return
+
     @abc.abstractmethod
     def kill(self) -> None:
         """End its process, whatever it does."""
@@ -143,6 +149,9 @@ class ProcessLane(Lane):
     find_cause : callable
         ``find_cause(pid)`` waits for the end of the process, not for long, and says
         why it ended.
+    keep : callable, optional
+        ``keep(lane)`` keeps it for another call instead of closing it, if it returns
+        True.
     """
 
     hand_over = DIRECT
@@ -155,17 +164,20 @@ class ProcessLane(Lane):
         where: str,
         *,
         find_cause: Callable[[int], str],
+        keep: Callable[[ProcessLane], bool] | None = None,
     ) -> None:
         super().__init__(where)
+        self._keep = keep
         self.link = link
         self.board = board
         self.pid = pid
+        self._is_closed = False
         self._find_cause = find_cause
 
     @property
     def running(self) -> tuple[int, int, float] | None:
         """First and end of what it executes now, and since when; None if idle."""
-        if self.board.fd < 0:
+        if self._is_closed:
             return None
         start, stop, began = self.board.running
         return (start, stop, began) if stop > start else None
@@ -217,14 +229,24 @@ class ProcessLane(Lane):
             raise load_error(answer)
         return self.batches.pop(answer.slot), answer
 
+    def drain(self) -> None:
+        """Take the answers to batches of which nothing was left."""
+        with contextlib.suppress(LostError):
+            while self.batches and self.link.has_message(_DRAIN_S):
+                self.receive()[0].close()
+
     def kill(self) -> None:
         """End its process, whatever it does; the lane then is lost."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Have it end after the items that it has claimed."""
-        if self.board.fd >= 0:
+        """Have it end after the items that it has claimed, or wait if it has none."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        is_idle = not self.batches and not self.is_lost
+        if not (is_idle and self._keep is not None and self._keep(self)):
             for slot in self.batches:
                 self.board.withdraw(slot)
             self.link.close()

@@ -6,6 +6,7 @@ a large batch is through would wait for ever if the answer is large, too.
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from collections import deque
@@ -78,6 +79,10 @@ class Link:
         """Send a message and wait until it is sent."""
         self._socket.sendall(_HEADER.pack(len(message)))
         self._socket.sendall(message)
+
+    def has_message(self, timeout_s: float) -> bool:
+        """Return whether there is something to receive, or will be soon."""
+        return bool(select.select([self._socket], [], [], timeout_s)[0])
 
     def receive(self) -> bytes:
         """Return the next message; waits for it, and for all of it.

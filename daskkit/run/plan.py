@@ -12,7 +12,16 @@ from typing import Literal
 
 from daskkit.units import format_seconds
 
-__all__ = ["Facts", "Forecast", "Means", "Way", "count_threads", "forecast"]
+__all__ = [
+    "Facts",
+    "Forecast",
+    "Means",
+    "Way",
+    "count_threads",
+    "forecast",
+    "is_worth_a_look",
+    "least_gil_share",
+]
 
 Way = Literal["inline", "threads", "processes"]
 
@@ -28,6 +37,10 @@ MOST_THREADS = 32
 _WORTHWHILE = 0.93
 # Functions are safer in processes of their own: threads have to promise this much more.
 _THREADS_WORTHWHILE = 0.85
+# Below this an item has no use for threads.
+_LETS_GO_S = 20e-6
+# A closer look is taken if it may bring so much; it takes some milliseconds itself.
+_CLOSER_S = 0.01
 # Beyond this many items a way's seconds are proportional to them.
 _FEW = 64
 
@@ -44,9 +57,12 @@ class Facts:
     cpu_share: float = 1.0
     #: Share of the wall time in which it held the GIL.
     gil_share: float = 1.0
-    #: Pickling an argument, and a result, without large buffers.
-    argument_s: float = 0.0
-    result_s: float = 0.0
+    #: Sending an argument, and a result, large buffers aside: pickling it on one side,
+    #: and rebuilding it on the other side.
+    argument_dump_s: float = 0.0
+    argument_load_s: float = 0.0
+    result_dump_s: float = 0.0
+    result_load_s: float = 0.0
     #: Size of an argument, and of a result.
     argument_bytes: float = 0.0
     result_bytes: float = 0.0
@@ -54,8 +70,9 @@ class Facts:
     func_bytes: float = 0.0
     #: Why nothing can be sent to another process, if so.
     obstacle: str | None = None
-    #: Whether running it on two threads was tried, and was no faster.
+    #: Whether threads, or processes, were tried and brought nothing.
     threads_failed: bool = False
+    processes_failed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +143,8 @@ def forecast(facts: Facts, means: Means) -> Forecast:
         share = max(facts.gil_share, facts.cpu_share / means.n_cores, 1 / n_threads)
         threads_s = _rounded(facts.n_left, n_threads, facts.item_s, inline_s * share)
     processes_s = math.inf
-    if means.n_workers > 0 and facts.obstacle is None:
+    is_open = facts.obstacle is None and not facts.processes_failed
+    if means.n_workers > 0 and is_open:
         processes_s = _forecast_processes(facts, means)
     if threads_s < _THREADS_WORTHWHILE * processes_s:
         way: Way = "threads"
@@ -137,6 +155,50 @@ def forecast(facts: Facts, means: Means) -> Forecast:
         way = "inline"
     reason = _explain(way, facts, means, (inline_s, threads_s, processes_s), n_threads)
     return Forecast(way, inline_s, threads_s, processes_s, n_threads, reason)
+
+
+def is_worth_a_look(facts: Facts, n_cores: int) -> bool:
+    """Return whether any other way could bring enough to find out more.
+
+    Parameters
+    ----------
+    facts : Facts
+        What is known at once: the cost of an item, and how many are left.
+    n_cores : int
+        Cores that may be used.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_worth_a_look(Facts(n_left=1_000_000, item_s=5e-8), n_cores=2)
+    False
+    >>> is_worth_a_look(Facts(n_left=1_000, item_s=0.001), n_cores=2)
+    True
+    """
+    at_best = dataclasses.replace(facts, gil_share=least_gil_share(facts))
+    means = Means(n_cores, n_workers=max(n_cores, facts.n_left), ready_s=0.0)
+    hope = forecast(at_best, means)
+    gain_s = hope.inline_s - min(hope.threads_s, hope.processes_s)
+    return hope.way != "inline" and gain_s > _CLOSER_S
+
+
+def least_gil_share(facts: Facts) -> float:
+    """Return the smallest share of an item's time in which it may hold the GIL.
+
+    Parameters
+    ----------
+    facts : Facts
+        The share may not have been measured.
+
+    Returns
+    -------
+    float
+        Items that are over within microseconds have no time to let go of it.
+    """
+    return 0.0 if facts.item_s > _LETS_GO_S else facts.gil_share
 
 
 def count_threads(facts: Facts, means: Means) -> int:
@@ -170,22 +232,23 @@ def count_threads(facts: Facts, means: Means) -> int:
 
 def _forecast_processes(facts: Facts, means: Means) -> float:
     """Return the seconds of what is left on worker processes."""
-    argument_s = 0.0 if means.knows_items else facts.argument_s
+    dump_s = 0.0 if means.knows_items else facts.argument_dump_s
+    load_s = 0.0 if means.knows_items else facts.argument_load_s
     argument_bytes = 0.0 if means.knows_items else facts.argument_bytes
     func_bytes = 0.0 if means.knows_items else facts.func_bytes
     caller_s = (
         _LIST_S
-        + argument_s
+        + dump_s
         + argument_bytes * _SHARE_S
-        + facts.result_s
+        + facts.result_load_s
         + facts.result_bytes * _MAP_S
     )
     worker_s = (
         facts.item_s
         + _LIST_S
-        + argument_s
+        + load_s
         + argument_bytes * _MAP_S
-        + facts.result_s
+        + facts.result_dump_s
         + facts.result_bytes * _SHARE_S
     )
     n_workers = max(1, min(means.n_workers, facts.n_left))

@@ -6,14 +6,20 @@ import contextlib
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskkit.transport import wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["measure_cpu_s", "measure_gil_share", "measure_pickle", "quick_switching"]
+__all__ = [
+    "Pickled",
+    "measure_cpu_s",
+    "measure_gil_share",
+    "measure_pickle",
+    "quick_switching",
+]
 
 # How long a thread may hold the GIL while others want it, meanwhile: a hand-over needs
 # it some ten times, and would wait for 5 ms (CPython's default) each time.
@@ -85,8 +91,16 @@ def measure_cpu_s(thread_id: int) -> float:
         return float("nan")
 
 
-def measure_pickle(values: Sequence[Any]) -> tuple[float, float]:
-    """Return seconds and bytes that an element takes to be pickled, on average.
+class Pickled(NamedTuple):
+    """What it costs to send an element, on average."""
+
+    dump_s: float = 0.0
+    load_s: float = 0.0
+    n_bytes: float = 0.0
+
+
+def measure_pickle(values: Sequence[Any]) -> Pickled:
+    """Return what it takes to pickle an element and to rebuild it.
 
     Parameters
     ----------
@@ -95,21 +109,31 @@ def measure_pickle(values: Sequence[Any]) -> tuple[float, float]:
 
     Returns
     -------
-    tuple of float
+    Pickled
 
     Raises
     ------
     TransportError
         If an element can't be pickled.
     """
-    sample = list(values[:1])
-    began = time.perf_counter()
+    measured = _measure(values[:1])
+    # Elements without large parts are quick together.
+    if len(values) > 1 and measured.dump_s < _INTERVAL_S:
+        measured = _measure(values[:_SAMPLED])
+    return measured
+
+
+def _measure(values: Sequence[Any]) -> Pickled:
+    sample = list(values)
+    # CPU time: this thread waits for the GIL, too, if another one computes.
+    began = time.thread_time()
     dumped = wire.dump(sample)
-    seconds = time.perf_counter() - began
-    # Elements without Python objects of their own are quick together.
-    if len(values) > 1 and seconds < _INTERVAL_S:
-        sample = list(values[:_SAMPLED])
-        began = time.perf_counter()
-        dumped = wire.dump(sample)
-        seconds = time.perf_counter() - began
-    return seconds / len(sample), dumped.n_bytes / len(sample)
+    dumped_s = time.thread_time()
+    loaded = None
+    # Rebuilding runs code of the elements, which may fail; that is for later.
+    with contextlib.suppress(Exception):
+        loaded = wire.load(dumped.stream, dumped.buffers)
+    load_s = time.thread_time() - dumped_s
+    del loaded
+    n = len(sample)
+    return Pickled((dumped_s - began) / n, load_s / n, dumped.n_bytes / n)

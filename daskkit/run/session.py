@@ -31,8 +31,6 @@ __all__ = [
 _IDLE_S = 600.0
 # What a local cluster took to start on two cores; replaced by the last start's time.
 _START_S = 3.0
-# How long a list of workers is good for.
-_KNOWN_S = 2.0
 
 
 def is_in_task() -> bool:
@@ -74,15 +72,15 @@ _workers: weakref.WeakKeyDictionary[Client, tuple[float, dict[str, int]]] = (
 )
 
 
-def find_workers(client: Client, *, is_recent: bool = False) -> dict[str, int]:
+def find_workers(client: Client, *, max_age_s: float = 2.0) -> dict[str, int]:
     """Return the threads of each worker by its address.
 
     Parameters
     ----------
     client : distributed.Client
         Asks the scheduler, which takes some milliseconds.
-    is_recent : bool, default False
-        Whether to ask even if that was done within the last two seconds.
+    max_age_s : float, default 2
+        How long ago that may have been done; 0 asks in any case.
 
     Returns
     -------
@@ -90,7 +88,7 @@ def find_workers(client: Client, *, is_recent: bool = False) -> dict[str, int]:
     """
     now = time.monotonic()
     asked, found = _workers.get(client, (-math.inf, {}))
-    if is_recent or now - asked > _KNOWN_S or not found:
+    if now - asked >= max_age_s or not found:
         found = dict(client.nthreads())
         _workers[client] = (now, found)
     return found

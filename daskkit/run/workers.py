@@ -8,7 +8,9 @@ threads of this process) are sent batches as tasks.
 from __future__ import annotations
 
 import hmac
+import math
 import os
+import pickle
 import secrets
 import socket
 import struct
@@ -28,12 +30,15 @@ from daskkit.run.children import describe_exit
 from daskkit.run.lane import (
     GREETING,
     N_TOKEN_BYTES,
+    PARK,
+    JobMessage,
     LaneTicket,
     run_lane,
     run_task,
 )
 from daskkit.run.lanes import Lane, ProcessLane, TaskLane
 from daskkit.run.link import Link
+from daskkit.run.parking import Parked, close_parked, park, take_parked
 from daskkit.run.session import find_workers, forget_workers
 from daskkit.transport.contact import find_place
 from daskkit.units import format_bytes
@@ -53,6 +58,11 @@ __all__ = ["Workers", "wait_for_lanes"]
 
 # A worker that has connected sends its token and name at once.
 _GREETING_S = 5.0
+# How old a list of workers may be for the first lanes of a call.
+_KNOWN_S = 2.0
+# So long a call uses lanes of an earlier one. They are quick, but Dask doesn't know
+# that they work; beyond this the dashboard should show who is busy, and with what.
+_EARLIER_S = 0.5
 # A lane that was closed ends as soon as its item is done.
 _ENDING_S = 0.5
 # A nanny learns of its worker's end within milliseconds.
@@ -73,6 +83,7 @@ def wait_for_lanes(client: Client) -> None:
     client : distributed.Client
         Whose lanes.
     """
+    close_parked(client)
     deadline = time.monotonic() + _ENDING_S
     ours = [future for future in _ending if future.client is client]
     _ending[:] = [future for future in _ending if future.client is not client]
@@ -99,6 +110,8 @@ class Workers:
         ``on_lane(lane)``: a lane is ready to take batches.
     on_event : callable
         ``on_event(lane)``: there is something to receive from a lane.
+    retire : callable
+        ``retire(lanes)``: they get nothing more.
     """
 
     def __init__(  # noqa: PLR0917 - made in one place
@@ -109,7 +122,9 @@ class Workers:
         mailbox: Mailbox,
         on_lane: Callable[[Lane], Any],
         on_event: Callable[[Lane], Any],
+        retire: Callable[[list[Lane]], Any],
     ) -> None:
+        self._retire = retire
         self._client = client
         self._job = job
         self._name = f"{name}-{uuid.uuid4().hex[:8]}"
@@ -129,6 +144,9 @@ class Workers:
         # Of the workers, by the number of the lane.
         self._addresses: dict[int, str] = {}
         self._n_started = 0
+        # Lanes of an earlier call, until lanes of this one take their place.
+        self._earlier: dict[int, list[ProcessLane]] = {}
+        self._opens_s = -math.inf
 
     @property
     def n_expected(self) -> int:
@@ -154,8 +172,10 @@ class Workers:
                 "again with daskkit.cluster(), or a new distributed.Client"
             )
             raise ClusterError(msg)
+        if is_first and self._use_earlier():
+            return True
         _ending[:] = [future for future in _ending if not future.done()]
-        found = find_workers(self._client, is_recent=not is_first)
+        found = find_workers(self._client, max_age_s=_KNOWN_S if is_first else 0.0)
         threads = {a: n for a, n in found.items() if a not in self._asked}
         self._asked |= threads.keys()
         own = _own_hosts()
@@ -197,7 +217,7 @@ class Workers:
     @property
     def is_waiting(self) -> bool:
         """Whether tasks are on their way whose end only `poll` sees."""
-        return bool(self._futures or self._batches)
+        return bool(self._futures or self._batches) or self._opens_s > 0
 
     def poll(self) -> None:
         """Look which tasks have ended.
@@ -205,6 +225,9 @@ class Workers:
         Callbacks of futures would need a thread pool that is gone when the program
         ends, and would complain.
         """
+        if 0 < self._opens_s < time.monotonic():
+            self._opens_s = -math.inf
+            self.open()
         if not self.is_waiting:
             return
         for number, future in list(self._futures.items()):
@@ -215,6 +238,47 @@ class Workers:
                 if batch is future:
                     self._task_ended(lane, order, future)
                     break
+
+    # Lanes of an earlier call.
+
+    def _use_earlier(self) -> bool:
+        """Use lanes that wait, if there are enough; ask for others if that lasts."""
+        parked = take_parked(self._client)
+        for one in parked:
+            lane = self._make_lane(one.link, one.board, one.pid, one.address)
+            message = JobMessage(self._job, tuple(sys.path))
+            lane.link.send(pickle.dumps(message, 5))
+            self._earlier.setdefault(one.pid, []).append(lane)
+            self._on_lane(lane)
+        addresses = {one.address for one in parked}
+        if (
+            not parked
+            or find_workers(self._client, max_age_s=math.inf).keys() - addresses
+        ):
+            return False
+        self._opens_s = time.monotonic() + _EARLIER_S
+        return True
+
+    def _make_lane(
+        self, link: Link, board: Board, pid: int, address: str
+    ) -> ProcessLane:
+        def keep(lane: ProcessLane) -> bool:
+            try:
+                is_told = lane.link.send(PARK)
+            except OSError:
+                return False
+            n_threads = find_workers(self._client, max_age_s=math.inf).get(address, 0)
+            parked = Parked(link, board, pid, address)
+            return is_told and park(self._client, parked, n_threads)
+
+        return ProcessLane(
+            link,
+            board,
+            pid,
+            f"worker {address} (pid {pid})",
+            find_cause=find_cause,
+            keep=keep,
+        )
 
     # Lanes that connect back.
 
@@ -287,16 +351,13 @@ class Workers:
         _, pid, number = GREETING.unpack(greeting)
         future = self._futures.pop(number, None)
         address = self._addresses[number]
-        lane = ProcessLane(
-            link,
-            Board(board_fd),
-            pid,
-            f"worker {address} (pid {pid})",
-            find_cause=find_cause,
-        )
+        lane = self._make_lane(link, Board(board_fd), pid, address)
         if future is not None:
             self._serving[lane] = future
         self._on_lane(lane)
+        # It takes the place of one that Dask doesn't see.
+        if self._earlier.get(pid):
+            self._retire([self._earlier[pid].pop()])
 
     # Lanes that are made of tasks.
 
