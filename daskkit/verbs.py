@@ -89,6 +89,12 @@ def map(  # noqa: A001 - the name that its users know
     UnpicklableError
         If an item or a result can't be sent, and ``where="auto"`` can't help.
 
+    Warns
+    -----
+    RuntimeWarning
+        If the call stayed in this process only because `func`, or what it returns,
+        can't be pickled; the message says which part of it.
+
     Notes
     -----
     Computes at once. Starts threads, and processes that end with the call, where they

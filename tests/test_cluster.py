@@ -250,4 +250,4 @@ def test_users_own_settings_are_kept():
     key = "distributed.admin.tick.interval"
     with dask.config.set({key: "50ms"}):
         assert key not in cluster_module._choose_pace()
-    assert cluster_module._choose_pace()[key] == "200ms"
+    assert cluster_module._choose_pace()[key] == "500ms"

@@ -23,7 +23,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "daskkit"
 DOCUMENTS = [
     ROOT / name
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md")
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/architecture.md",
+        "docs/verbs.md",
+    )
 ]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
@@ -87,6 +93,26 @@ def test_examples_of_the_readme_run(tmp_path):
     assert repr(comparison) in done.stdout
     left = {path.name for path in tmp_path.iterdir()} - {"__pycache__"}
     assert left == {"script.py", "comparison.html", "comparison.json"}
+
+
+@pytest.mark.slow
+def test_examples_of_the_verbs_run(tmp_path):
+    """As one plain script, in which nothing goes wrong but what is meant to."""
+    text = (ROOT / "docs/verbs.md").read_text(encoding="utf-8")
+    script = tmp_path / "script.py"
+    script.write_text("\n".join(_blocks(text, "python")), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script.name],
+        check=False,  # its error is shown below
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "Plan for count_divisors: " in done.stdout
+    assert "raised by item 37 (value 37) in " in done.stdout
 
 
 def test_recipe_for_a_back_end_keeps_the_contract():

@@ -120,7 +120,7 @@ def test_failing_item_is_named(build):
     work = dk.Workload("division", lambda x: 1 / (x - 7), range(20))
     with pytest.raises(ZeroDivisionError) as caught:
         build(work, npartitions=3).compute(scheduler="synchronous")
-    assert caught.value.__notes__ == ["raised by item 7 (7)"]
+    assert caught.value.__notes__ == ["raised by item 7 (value 7)"]
 
 
 @pytest.mark.parametrize("npartitions", [0, -1, 1.5, "2", True])

@@ -24,7 +24,7 @@ def test_error_names_index_and_value(kind):
     """A note gives the index in the whole input and the item's repr."""
     with pytest.raises(ZeroDivisionError) as caught:
         run_items(_reciprocal, kind([1, 2, 0, 3]), start=100)
-    assert caught.value.__notes__ == ["raised by item 102 (0)"]
+    assert caught.value.__notes__ == ["raised by item 102 (value 0)"]
 
 
 class _Unspeakable:

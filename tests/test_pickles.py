@@ -204,7 +204,7 @@ def test_reducer_of_a_user_is_called(monkeypatch):
         (ValueError(Comparing("text")), False),
         (ExceptionGroup("group", [ValueError()]), False),
     ],
-    ids=repr,
+    ids=["arguments", "system", "own class", "list", "own argument", "group"],
 )
 def test_only_pythons_own_are_harmless(error, expected):
     """What may run code of a user's isn't called harmless, notes and attributes too."""

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 import daskkit as dk
+from daskkit.run import workers
+from daskkit.run.parking import has_parked, take_parked
 from daskkit.transport.errors import UnpicklableError
 
 CALLER = os.getpid()
@@ -291,17 +293,19 @@ def test_in_process_cluster():
         assert "item 7 (value 7)" in caught.value.__notes__[-1]
 
 
-def test_dashboard_shows_the_name(shared_client):
+def test_dashboard_shows_the_name(shared_client, monkeypatch):
     """A call's lanes are tasks that are called as the caller says."""
+    # A short call uses lanes of earlier ones and may be over before it is seen.
+    monkeypatch.setattr(workers, "_EARLIER_S", 0.001)
     scheduler = shared_client.cluster.scheduler
     seen = set()
 
     def look():
         seen.update(scheduler.task_prefixes)
 
-    results = dk.imap(_busy, range(400), where="cluster", name="my-study")
+    results = dk.imap(_busy, range(1_000), where="cluster", name="my-study")
     for i, _ in enumerate(results):
-        if i == 200:
+        if i % 100 == 99:
             look()
     assert "my-study" in seen
 
@@ -521,9 +525,10 @@ def test_function_that_cannot_be_sent_runs_here(shared_client):
 
     def func(x):
         with lock:
-            return _busy(x)
+            return _busy(x, 50_000)
 
-    assert dk.map(func, range(500)) == list(range(500))
+    with pytest.warns(RuntimeWarning, match=r"func ran in this process .*\.lock"):
+        assert dk.map(func, range(100)) == list(range(100))
 
 
 def test_item_that_cannot_be_sent_is_named(shared_client):
@@ -735,3 +740,42 @@ def test_plan_whose_pilot_raises(shared_client):
     with pytest.raises(ZeroDivisionError) as caught:
         dk.plan(lambda x: 1 / x, range(10))
     assert "item 0 (value 0)" in caught.value.__notes__[-1]
+
+
+# Lanes that wait for the next call.
+
+
+def test_lanes_are_used_again(shared_client):
+    """The next call finds them connected; a worker has no more than its threads."""
+    dk.map(_busy, range(300), where="cluster")
+    for lane in take_parked(shared_client):
+        assert lane.pid in shared_client.run(os.getpid).values()
+        lane.close()
+    dk.map(_busy, range(300), where="cluster")
+    assert has_parked(shared_client)
+    pids = set(dk.map(_pid, range(300), where="cluster"))
+    assert pids <= set(shared_client.run(os.getpid).values())
+    lanes = take_parked(shared_client)
+    assert len({lane.pid for lane in lanes}) == len(lanes) <= 2
+    for lane in lanes:
+        lane.close()
+
+
+@pytest.mark.slow
+def test_lanes_of_a_closed_cluster_are_gone():
+    """Neither its threads nor its sockets stay, and the next cluster is served."""
+    for _ in range(2):
+        with dk.cluster(n_workers=1) as client:
+            assert dk.map(_busy, range(50), where="cluster") == list(range(50))
+            assert has_parked(client)
+        assert not has_parked(client)
+
+
+@pytest.mark.slow
+def test_waiting_lane_whose_worker_dies_is_replaced():
+    """All workers killed between two calls: the next one works."""
+    with dk.cluster(n_workers=2) as client:
+        assert dk.map(_busy, range(100), where="cluster") == list(range(100))
+        for pid in client.run(os.getpid).values():
+            os.kill(pid, signal.SIGKILL)
+        assert dk.map(_busy, range(100), where="cluster") == list(range(100))

@@ -41,6 +41,8 @@ def _run(code, *, how="script", tmp_path=None, timeout=100, **options):
         capture_output=True,
         text=True,
         timeout=timeout,
+        # Otherwise each piece of a line is written by itself.
+        env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
         **options,
     )
     assert done.returncode == 0, done.stderr

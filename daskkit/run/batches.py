@@ -38,6 +38,9 @@ _WORTH = 40
 _GUIDED = 1.5
 # A batch that isn't worth so many hand-overs isn't cut finer, whatever is left.
 _LEAST = 30
+# The first batches of each worker are smaller by this factor.
+_FIRST = 2
+_FIRST_SHARE = 0.25
 # Weight of the newest batch in the cost of an item: recent ones tell most of the
 # next, one freak batch doesn't decide.
 _NEWEST = 0.3
@@ -60,7 +63,7 @@ class Batches:
     --------
     >>> batches = Batches(n_workers=2, item_s=0.001)
     >>> batches.next_size(n_left=1_000), batches.next_size(n_left=20)
-    (60, 5)
+    (15, 9)
 
     References
     ----------
@@ -71,6 +74,8 @@ class Batches:
     n_workers: int
     item_s: float
     hand_over: HandOver = DIRECT
+    #: Batches that have ended.
+    n_ended: int = 0
 
     @property
     def target_s(self) -> float:
@@ -95,6 +100,8 @@ class Batches:
         """
         item_s = max(self.item_s, 1e-9)
         size = self.target_s / item_s
+        if self.n_ended < _FIRST * self.n_workers:
+            size *= _FIRST_SHARE  # to learn soon what they cost there
         if n_left is not None:
             least = _LEAST * self.hand_over.total_s / item_s
             balanced = n_left / (_GUIDED * self.n_workers)
@@ -111,5 +118,6 @@ class Batches:
         wall_s : float
             Its wall time in the worker, in seconds.
         """
+        self.n_ended += 1
         newest = wall_s / n_items
         self.item_s += _NEWEST * (newest - self.item_s)

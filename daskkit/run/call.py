@@ -96,6 +96,8 @@ class Call:
         #: What the calling thread is asked to do between two chunks.
         self.chore: Callable[[], Any] | None = None
         self.is_closed = False
+        #: Why items that others would have been quicker with stayed here.
+        self.obstacle: str | None = None
         # In a stream, the item whose error ends it.
         self._stops_at: int | None = None
         self._answers: dict[int, tuple[int, Any, bool]] = {}

@@ -46,6 +46,8 @@ _AHEAD = 2
 # Lanes are judged by what they bring, after this time and so many answers of each.
 _TRIAL_S = 0.05
 _TRIAL_ANSWERS = 2
+# The thread that feeds the lanes does nothing else if it is busy for this share.
+_BUSY = 0.8
 
 
 class Dispatcher:
@@ -83,6 +85,8 @@ class Dispatcher:
         self._began_s = math.inf
         self._n_answers = 0
         self._items_s = 0.0
+        self._lanes_s = 1e-9
+        self._cpu_began_s = 0.0
         self.expect()
 
     def pack_job(self) -> Packed:
@@ -103,7 +107,9 @@ class Dispatcher:
         self._n_most = max(self._n_most, len(self.lanes))
         if len(self.lanes) >= self._n_most:
             self._returns_by_s = math.inf
-        self._began_s = min(self._began_s, time.perf_counter())
+        if self._began_s == math.inf:
+            self._began_s = time.perf_counter()
+            self._cpu_began_s = time.thread_time()
         item_s = self._call.pilot.item_s or 0.01
         if self._batches is None:
             self._batches = Batches(len(self.lanes), item_s, lane.hand_over)
@@ -153,12 +159,18 @@ class Dispatcher:
         Returns
         -------
         float or None
-            The time that their items took, divided by the time that has passed.
+            The share of a lane's time that its items take, without transport, times the
+            number of lanes; less if this thread can't feed them all. Other load on the
+            machine doesn't change it.
         """
         wall_s = time.perf_counter() - self._began_s
         if self._n_answers < _TRIAL_ANSWERS * len(self.lanes) or wall_s < _TRIAL_S:
             return None
-        return self._items_s / wall_s
+        use = len(self.lanes) * self._items_s / self._lanes_s
+        busy_s = time.thread_time() - self._cpu_began_s
+        if busy_s > _BUSY * wall_s:
+            use = min(use, self._items_s / wall_s)
+        return use
 
     # Sending.
 
@@ -319,6 +331,7 @@ class Dispatcher:
             self._batches.ended(n_executed, answer.wall_s)
             self._n_answers += 1
             self._items_s += answer.items_s
+            self._lanes_s += answer.wall_s
         call.store(part, results, n_executed, is_combined=is_combined)
 
     def _unopened(

@@ -13,6 +13,7 @@ import functools
 import math
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from daskkit.run.job import is_executing
@@ -50,9 +51,16 @@ class Engine:
         try:
             self.start()
             self.call.work_here()
-            return self.call.finish()
+            answer = self.call.finish()
         finally:
             self.close()
+        if self.call.obstacle is not None:
+            text = (
+                f"{self.call.job.name} ran in this process alone, as nothing can be "
+                f"sent to another one: {self.call.obstacle}"
+            )
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+        return answer
 
     def iterate(self, *, ordered: bool) -> Iterator[Any]:
         """Yield results while others are computed; closing it drops what is pending."""

@@ -228,6 +228,10 @@ class Feeder:
         self._look_s *= 2
         self._next_look_s = time.perf_counter() + self._look_s
         best = forecast(facts, means)
+        if self._obstacle is not None and best.way == "inline":
+            others = dataclasses.replace(facts, obstacle=None)
+            if forecast(others, means).way == "processes":
+                call.obstacle = self._obstacle
         call.pilot.facts, call.pilot.means = facts, means
         call.pilot.forecast = best
         if self._only_look:

@@ -29,6 +29,9 @@ Way = Literal["inline", "threads", "processes"]
 # shared memory, and mapping it elsewhere with the page faults of a first pass.
 _SHARE_S = 0.4e-9
 _MAP_S = 0.27e-9
+# A few objects are pickled quicker than thousands, which fill caches and meet garbage
+# collections.
+_IN_EARNEST = 1.5
 # Seconds an item: being taken out of one list and put into another.
 _LIST_S = 5e-8
 #: More threads than this never wait at a time (`ThreadPoolExecutor`'s own limit).
@@ -234,13 +237,16 @@ def _forecast_processes(facts: Facts, means: Means) -> float:
     """Return the seconds of what is left on worker processes."""
     dump_s = 0.0 if means.knows_items else facts.argument_dump_s
     load_s = 0.0 if means.knows_items else facts.argument_load_s
+    result_dump_s = facts.result_dump_s * _IN_EARNEST
+    result_load_s = facts.result_load_s * _IN_EARNEST
+    dump_s, load_s = dump_s * _IN_EARNEST, load_s * _IN_EARNEST
     argument_bytes = 0.0 if means.knows_items else facts.argument_bytes
     func_bytes = 0.0 if means.knows_items else facts.func_bytes
     caller_s = (
         _LIST_S
         + dump_s
         + argument_bytes * _SHARE_S
-        + facts.result_load_s
+        + result_load_s
         + facts.result_bytes * _MAP_S
     )
     worker_s = (
@@ -248,7 +254,7 @@ def _forecast_processes(facts: Facts, means: Means) -> float:
         + _LIST_S
         + load_s
         + argument_bytes * _MAP_S
-        + facts.result_dump_s
+        + result_dump_s
         + facts.result_bytes * _SHARE_S
     )
     n_workers = max(1, min(means.n_workers, facts.n_left))
