@@ -577,6 +577,9 @@ class Host:
         path = os.pathsep.join(
             filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
         )
+        # Everyone's modules are compiled once, as on any user's machine.
+        inherited = dict(os.environ)
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)
         # A group in the same session: should this process be killed, the system
         # wakes the frozen ones; they see the end of their input.
         self.process = subprocess.Popen(
@@ -585,7 +588,7 @@ class Host:
             stdout=subprocess.PIPE,
             text=True,
             process_group=0,
-            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
+            env={**inherited, **ENVIRONMENT, "PYTHONPATH": path},
         )
 
     def signal(self, number):

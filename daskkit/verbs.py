@@ -11,15 +11,17 @@ import math
 import numbers
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
 from daskkit.run.call import Call
 from daskkit.run.engine import Engine
 from daskkit.run.job import Job
-from daskkit.run.planned import Plan
 from daskkit.run.session import find_client
+
+if TYPE_CHECKING:
+    from daskkit.run.planned import Plan
 
 __all__ = ["imap", "imap_unordered", "map", "map_reduce", "plan", "starmap"]
 
@@ -379,6 +381,8 @@ def plan(
     """
     job = _make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
     items = _to_sequence(_zip(iterables))
+    from daskkit.run.planned import Plan
+
     return Plan(_make_engine(job, items, where, batch_size, progress))
 
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from daskkit.run.exceptions import dump_error, load_error
-from daskkit.run.pickles import text_of
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -96,6 +93,8 @@ class Failure:
         return f"<Failure of item {self.index} (value {self.item}): {kind}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from daskkit.run.exceptions import dump_error
+
         data = dump_error(self.error)
         return _load_failure, (self.index, self.item, data, self.where, self.attempts)
 
@@ -180,8 +179,12 @@ class Results(list[Any]):
 def _load_failure(
     index: int, item: str, data: bytes, where: str, attempts: int
 ) -> Failure:
+    from daskkit.run.exceptions import load_error
+
     return Failure(index, item, load_error(data), where, attempts)
 
 
 def _first_line(error: BaseException) -> str:
+    from daskkit.run.pickles import text_of
+
     return next(iter(text_of(error).splitlines()), "")
