@@ -243,18 +243,20 @@ class Workers:
 
     def _use_earlier(self) -> bool:
         """Use lanes that wait, if there are enough; ask for others if that lasts."""
-        parked = take_parked(self._client)
-        for one in parked:
+        used: set[str] = set()
+        for one in take_parked(self._client):
             lane = self._make_lane(one.link, one.board, one.pid, one.address)
             message = JobMessage(self._job, tuple(sys.path))
-            lane.link.send(pickle.dumps(message, 5))
+            try:
+                lane.link.send(pickle.dumps(message, 5))
+            except OSError:  # its worker has just died
+                one.close()
+                continue
+            used.add(one.address)
             self._earlier.setdefault(one.pid, []).append(lane)
             self._on_lane(lane)
-        addresses = {one.address for one in parked}
-        if (
-            not parked
-            or find_workers(self._client, max_age_s=math.inf).keys() - addresses
-        ):
+        known = find_workers(self._client, max_age_s=math.inf).keys()
+        if not used or known - used:
             return False
         self._opens_s = time.monotonic() + _EARLIER_S
         return True
@@ -263,6 +265,8 @@ class Workers:
         self, link: Link, board: Board, pid: int, address: str
     ) -> ProcessLane:
         def keep(lane: ProcessLane) -> bool:
+            if self._client.status != "running":
+                return False
             try:
                 is_told = lane.link.send(PARK)
             except OSError:
