@@ -191,7 +191,7 @@ def imap(
         Called with one item of each iterable.
     *iterables : iterable
         The inputs, read as needed, from this thread or another, to the end of the
-        shortest.
+        shortest. Some are read ahead, so each has to be an object of its own.
     where, batch_size, progress, retries, timeout, on_error, name
         As for `map`.
 

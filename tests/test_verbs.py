@@ -295,6 +295,15 @@ def test_in_process_cluster():
         assert "item 7 (value 7)" in caught.value.__notes__[-1]
 
 
+def test_single_worker_works_beside_the_caller(shared_client):
+    """One lane brings less than a core, and is a gain all the same."""
+    with dk.cluster(n_workers=1) as client:
+        (worker,) = client.run(os.getpid).values()
+        pids = dk.map(_pid, range(3_000))
+    assert set(pids) == {CALLER, worker}
+    assert pids.count(worker) > 500
+
+
 def test_dashboard_shows_the_name(shared_client, monkeypatch):
     """A call's lanes are tasks that are called as the caller says."""
     # A short call uses lanes of earlier ones and may be over before it is seen.

@@ -1,7 +1,7 @@
 """How many items a lane gets next: pure arithmetic, no clock and no cluster.
 
 `Batches` is a state machine fed with events (a batch was taken, a batch has ended);
-`run.feeder` does what it says.
+`run.dispatch` does what it says.
 """
 
 from __future__ import annotations

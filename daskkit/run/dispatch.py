@@ -203,8 +203,10 @@ class Dispatcher:
             items: Any = part.items
             if isinstance(items, tuple):
                 items = list(items)
+            # An endless input may yield the same array with other content each time.
+            packer = Packer() if self._call.is_stream else self._packer
             try:
-                packed = self._packer.pack(items, keep=False)
+                packed = packer.pack(items, keep=False)
             except TransportError as error:
                 self._cannot_send(part, error)
                 return
@@ -381,8 +383,11 @@ class Dispatcher:
     def _lost(self, lane: Lane) -> None:
         """Go on without a lane whose process has ended; its items are not lost."""
         running = lane.running
-        lane.is_lost = True
-        self._drop(lane)
+        if isinstance(lane, ProcessLane):
+            lane.is_lost = True
+            self._drop(lane)
+        else:  # a share of the cluster, and no process: only its batches are taken
+            lane.close()
         overdue = self._overdue.pop(getattr(lane, "pid", -1), None)
         cause = "" if overdue is not None else lane.cause()
         for batch in lane.batches.values():

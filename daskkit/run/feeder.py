@@ -369,6 +369,8 @@ class Feeder:
     def _judge_lanes(self) -> None:
         """Go on in this process alone if lanes bring less than one core does."""
         assert self._dispatcher is not None
+        if not self._call.is_paused:
+            return  # they work beside the caller: all that they bring is gain
         n_cores = self._dispatcher.measure_use()
         if n_cores is not None and n_cores < 1 and not self._processes_failed:
             self._processes_failed = True

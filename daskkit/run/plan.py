@@ -257,7 +257,9 @@ def _forecast_processes(facts: Facts, means: Means) -> float:
         + result_dump_s
         + facts.result_bytes * _SHARE_S
     )
-    n_workers = max(1, min(means.n_workers, facts.n_left))
+    # With fewer workers than cores the caller goes on beside them.
+    n_lanes = means.n_workers + (means.n_workers < means.n_cores)
+    n_workers = max(1, min(n_lanes, facts.n_left))
     cpu_s = facts.item_s * facts.cpu_share + caller_s + worker_s - facts.item_s
     each_s = max(worker_s / n_workers, caller_s, cpu_s / means.n_cores)
     total_s = _rounded(facts.n_left, n_workers, facts.item_s, facts.n_left * each_s)

@@ -385,7 +385,7 @@ class Workers:
         if future.status == "finished":
             outcome = future.result().answer
         else:
-            outcome = future.exception()
+            outcome = future.exception() or RuntimeError(f"its task is {future.status}")
         lane.arrived.append((order.slot, outcome))
         self._on_event(lane)
 
