@@ -6,27 +6,18 @@ Arguments are checked here, once; `run.engine` does the rest.
 from __future__ import annotations
 
 import builtins
-import functools
-import math
-import numbers
-import typing
-from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
-from daskkit.run.call import Call
-from daskkit.run.engine import Engine
-from daskkit.run.job import Job
-from daskkit.run.session import find_client
+from daskkit.run.options import OnError, Where, make_engine, make_job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from daskkit.run.planned import Plan
 
 __all__ = ["imap", "imap_unordered", "map", "map_reduce", "plan", "starmap"]
-
-Where = Literal["auto", "inline", "threads", "cluster"]
-OnError = Literal["raise", "collect"]
 
 
 def map(  # noqa: A001 - the name that its users know
@@ -114,9 +105,9 @@ def map(  # noqa: A001 - the name that its users know
     >>> dk.map(pow, [2, 3], [3, 2])
     [8, 9]
     """
-    job = _make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
+    job = make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
     items = _to_sequence(_zip(iterables))
-    results: list[Any] = _make_engine(job, items, where, batch_size, progress).run()
+    results: list[Any] = make_engine(job, items, where, batch_size, progress).run()
     return results
 
 
@@ -163,9 +154,9 @@ def starmap(
     >>> dk.starmap(pow, [(2, 3), (3, 2)])
     [8, 9]
     """
-    job = _make_job(func, name, retries, timeout, on_error, star=True)
+    job = make_job(func, name, retries, timeout, on_error, star=True)
     items = _to_sequence(_check_iterable(tuples, "tuples"))
-    results: list[Any] = _make_engine(job, items, where, batch_size, progress).run()
+    results: list[Any] = make_engine(job, items, where, batch_size, progress).run()
     return results
 
 
@@ -221,9 +212,9 @@ def imap(
     >>> square
     64
     """
-    job = _make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
+    job = make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
     items = _zip(iterables)
-    engine = _make_engine(job, items, where, batch_size, progress, is_stream=True)
+    engine = make_engine(job, items, where, batch_size, progress, is_stream=True)
     return engine.iterate(ordered=True)
 
 
@@ -265,9 +256,9 @@ def imap_unordered(
     >>> sorted(dk.imap_unordered(abs, [-1, 2, -3]))
     [1, 2, 3]
     """
-    job = _make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
+    job = make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
     items = _zip(iterables)
-    engine = _make_engine(job, items, where, batch_size, progress, is_stream=True)
+    engine = make_engine(job, items, where, batch_size, progress, is_stream=True)
     return engine.iterate(ordered=False)
 
 
@@ -330,9 +321,9 @@ def map_reduce(
             f"{short_repr(combine)} of type {type(combine).__name__}"
         )
         raise ArgumentError(msg)
-    job = _make_job(func, name, retries, timeout, on_error, combine=combine)
+    job = make_job(func, name, retries, timeout, on_error, combine=combine)
     sequence = _to_sequence(_check_iterable(items, "items"))
-    return _make_engine(job, sequence, where, batch_size, progress).run()
+    return make_engine(job, sequence, where, batch_size, progress).run()
 
 
 def plan(
@@ -379,92 +370,11 @@ def plan(
     >>> plan.run()
     [1, 2, 3]
     """
-    job = _make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
+    job = make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
     items = _to_sequence(_zip(iterables))
     from daskkit.run.planned import Plan
 
-    return Plan(_make_engine(job, items, where, batch_size, progress))
-
-
-def _make_job(
-    func: Callable[..., Any],
-    name: str | None,
-    retries: int,
-    timeout: float | None,
-    on_error: str,
-    *,
-    star: bool = False,
-    combine: Callable[[list[Any]], Any] | None = None,
-) -> Job:
-    """Return the arguments that say what to do with an item, checked."""
-    if not callable(func):
-        msg = (
-            f"func must be callable, received {short_repr(func)} of type "
-            f"{type(func).__name__}; the function comes first, then the items"
-        )
-        raise ArgumentError(msg)
-    if name is not None and (not isinstance(name, str) or not name.strip()):
-        msg = f"name must be a non-empty string or None, received {short_repr(name)}"
-        raise ArgumentError(msg)
-    _check_whole(retries, "retries", 0)
-    if timeout is not None and not (
-        isinstance(timeout, numbers.Real)
-        and not isinstance(timeout, bool)
-        and math.isfinite(timeout)
-        and timeout > 0
-    ):
-        msg = (
-            f"timeout must be positive seconds or None, received {short_repr(timeout)}"
-        )
-        raise ArgumentError(msg)
-    _check_choice(on_error, "on_error", typing.get_args(OnError))
-    return Job(
-        func=func,
-        name=name or _name_of(func),
-        combine=combine,
-        star=star,
-        retries=int(retries),
-        collect=on_error == "collect",
-        timeout=None if timeout is None else float(timeout),
-    )
-
-
-def _make_engine(
-    job: Job,
-    items: Iterable[Any],
-    where: str,
-    batch_size: int | None,
-    progress: bool,
-    *,
-    is_stream: bool = False,
-) -> Engine:
-    """Return the engine of a call, the arguments that say how being checked."""
-    _check_choice(where, "where", typing.get_args(Where))
-    if batch_size is not None:
-        _check_whole(batch_size, "batch_size", 1)
-    if job.timeout is not None and where in {"inline", "threads"}:
-        msg = (
-            f"timeout can't be kept with where={where!r}: only a process of its own "
-            "can be ended while it executes an item; leave where out, or pass 'cluster'"
-        )
-        raise ArgumentError(msg)
-    bar = None
-    if progress:
-        from daskkit.progress import make_bar
-
-        total = len(items) if isinstance(items, Sized) else None
-        bar = make_bar(total, job.name, show=True, unit="item", delay_s=0)
-    client = find_client() if where in {"auto", "cluster"} else None
-    call = Call(
-        job,
-        items,
-        where=where,
-        batch_size=batch_size,
-        client=client,
-        is_stream=is_stream,
-        bar=bar,
-    )
-    return Engine(call)
+    return Plan(make_engine(job, items, where, batch_size, progress))
 
 
 def _zip(iterables: tuple[Iterable[Any], ...]) -> Iterable[Any]:
@@ -498,33 +408,3 @@ def _to_sequence(items: Iterable[Any]) -> Iterable[Any]:
     if is_array or isinstance(items, (list, tuple, range)):
         return items
     return list(items)
-
-
-def _check_whole(value: object, name: str, least: int) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, numbers.Integral)
-        or value < least
-    ):
-        msg = (
-            f"{name} must be a whole number of at least {least}, received "
-            f"{short_repr(value)}"
-        )
-        raise ArgumentError(msg)
-
-
-def _check_choice(value: object, name: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        texts = ", ".join(repr(one) for one in allowed)
-        msg = f"{name} must be one of {texts}, received {short_repr(value)}"
-        raise ArgumentError(msg)
-
-
-def _name_of(func: Any) -> str:
-    """Return what a function is called, also one that is wrapped."""
-    while isinstance(func, functools.partial):
-        func = func.func
-    name = getattr(func, "__name__", None)
-    if isinstance(name, str) and name != "<lambda>":
-        return name
-    return "lambda" if name else type(func).__name__

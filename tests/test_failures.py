@@ -107,7 +107,7 @@ def test_empty_table_has_the_same_columns_and_types():
 def test_note_counts_items(n_done, n_items, expected):
     """The note names item, place and how many items had finished."""
     where = "worker 127.0.0.1:43411 (pid 77)"
-    note = format_note(37, "'x'", where, n_done, n_items)
+    note = format_note("item 37 (value 'x')", where, n_done, n_items)
     assert note == f"raised by item 37 (value 'x') in {where}; {expected}"
 
 

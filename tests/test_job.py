@@ -81,3 +81,32 @@ def test_knows_that_it_executes():
     run_chunk(Job(func, "func"), [1], results)
     assert results == [(True, [True])]
     assert not is_executing()
+
+
+@pytest.mark.parametrize("star", [False, True])
+def test_stop_iteration_is_an_error_like_others(star):
+    """StopIteration of the function names its item; results are not cut short."""
+
+    def func(x):
+        return next(iter([x] if x else []))
+
+    items = [(1,), (0,), (2,)] if star else [1, 0, 2]
+    results = []
+    ((offset, error, _),) = run_chunk(Job(func, "func", star=star), items, results)
+    assert (offset, type(error), results) == (1, StopIteration, [1])
+
+
+def test_each_takes_the_place_of_func():
+    """A function of consecutive items is called again after an item that raised."""
+    calls = []
+
+    def each(items, results):
+        calls.append(list(items))
+        for item in items:
+            results.append(_inverse(item))
+
+    results = []
+    job = Job(_inverse, "inverse", collect=True, each=each)
+    (caught,) = run_chunk(job, [1, 0, 2], results)
+    assert (caught.offset, results) == (1, [1.0, None, 0.5])
+    assert calls == [[1, 0, 2], [2]]

@@ -17,6 +17,7 @@ ROWS = [
     ["doctor", "verbs"],
     ["comparison"],
     ["backends", "samples"],
+    ["arrays", "frames"],
     ["run", "graphs", "report"],
     ["transport", "records", "checks", "loop", "progress", "files"],
     ["errors", "units"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import random
 import time
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskkit.run.source import Part, Source
+from daskkit.run.source import Part, Source, Window
 
 
 @given(
@@ -109,3 +110,25 @@ def test_items_before_an_error_are_kept():
         with pytest.raises(ValueError, match="broken"):
             source.take(8)
     assert source.n_read == 5
+
+
+@given(
+    n=st.integers(0, 30),
+    first=st.integers(0, 30),
+    end=st.integers(0, 30),
+    index=st.slices(12),
+)
+def test_window_is_the_slice(n, first, end, index):
+    """A window reads, is sliced, indexed and pickled as the slice that it stands for."""
+    for kind in (list, tuple):
+        items = kind(range(n))
+        start = min(first, n)
+        stop = max(start, min(end, n))
+        window, expected = Window(items, start, stop), items[start:stop]
+        assert list(window) == list(expected)
+        assert len(window) == len(expected)
+        assert window[index] == expected[index]
+        assert pickle.loads(pickle.dumps(window)) == list(expected)
+        assert [window[i] for i in range(-len(window), len(window))] == [
+            expected[i] for i in range(-len(expected), len(expected))
+        ]

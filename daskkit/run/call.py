@@ -406,7 +406,8 @@ class Call:
             self.failures.append(failure)
             if not self.job.collect:
                 n_done = self.n_done + n_before
-                text = format_note(index, value, where, n_done, self.source.n_items)
+                what = self.job.name_item(index, item)
+                text = format_note(what, where, n_done, self.source.n_items)
                 error.add_note(text)
                 self._end_with(index, error)
         return failure

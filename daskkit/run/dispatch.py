@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from daskkit.errors import ClusterError, ItemTimeoutError, WorkerDiedError
-from daskkit.loop import short_repr
 from daskkit.run.batches import Batches
 from daskkit.run.exceptions import load_error
 from daskkit.run.lanes import Lane, LostError, ProcessLane
@@ -411,11 +410,10 @@ class Dispatcher:
         """Try again what a process has died with, until the guilty item is alone."""
         index = part.start
         if overdue is not None:
-            value = short_repr(part.items[0])
             timeout = self._call.job.timeout
             text = (
-                f"item {index} (value {value}) took longer than its time-out of "
-                f"{timeout} s; its process was ended"
+                f"{self._call.job.name_item(index, part.items[0])} took longer than "
+                f"its time-out of {timeout} s; its process was ended"
             )
             self._fail_item(part, ItemTimeoutError(text), lane.where, 1)
             return
@@ -431,9 +429,9 @@ class Dispatcher:
         if self._deaths[index] < _MOST_DEATHS:
             self._call.give_back(part)
             return
-        value = short_repr(part.items[0])
         text = (
-            f"a worker process died while it ran item {index} (value {value}), "
+            "a worker process died while it ran "
+            f"{self._call.job.name_item(index, part.items[0])}, "
             f"{self._deaths[index]} times; the last time: {cause}"
         )
         error = WorkerDiedError(text)

@@ -14,17 +14,13 @@ if TYPE_CHECKING:
 __all__ = ["Failure", "Results", "format_note"]
 
 
-def format_note(
-    index: int, value_repr: str, where: str, n_done: int, n_items: int | None
-) -> str:
+def format_note(what: str, where: str, n_done: int, n_items: int | None) -> str:
     """Return the note that tells which item raised an exception.
 
     Parameters
     ----------
-    index : int
-        Index of the item in the whole input.
-    value_repr : str
-        The item, as short text.
+    what : str
+        The item, such as ``"item 37 (value 37)"``.
     where : str
         The process or thread that ran it.
     n_done : int
@@ -38,19 +34,16 @@ def format_note(
 
     Examples
     --------
-    >>> format_note(37, "37", "worker 127.0.0.1:43411 (pid 77)", 36, 400)
-    'raised by item 37 (value 37) in worker 127.0.0.1:43411 (pid 77); 36 of 400 items
-    had finished'
-    >>> format_note(0, "'a'", "this process", 1, None)
+    >>> format_note("row 37 ('x')", "worker 127.0.0.1:43411 (pid 77)", 36, 400)
+    "raised by row 37 ('x') in worker 127.0.0.1:43411 (pid 77); 36 of 400 items had
+    finished"
+    >>> format_note("item 0 (value 'a')", "this process", 1, None)
     "raised by item 0 (value 'a') in this process; 1 item had finished"
     """
     total = n_done if n_items is None else n_items
     of_all = "" if n_items is None else f" of {n_items}"
     items = "item" if total == 1 else "items"
-    return (
-        f"raised by item {index} (value {value_repr}) in {where}; "
-        f"{n_done}{of_all} {items} had finished"
-    )
+    return f"raised by {what} in {where}; {n_done}{of_all} {items} had finished"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

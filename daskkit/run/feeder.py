@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import dataclasses
 import math
@@ -80,7 +81,7 @@ class Feeder:
     def __init__(self, call: Call, *, only_look: bool = False) -> None:
         self._call = call
         self._only_look = only_look
-        self._mailbox = Mailbox()
+        self._mailbox: Mailbox  # from the start of the thread on
         self._dispatcher: Dispatcher | None = None
         self._children: list[ProcessLane] = []
         self._workers: Workers | None = None
@@ -101,29 +102,56 @@ class Feeder:
         self._n_wanted = 0
         self._is_suspended = False
         self._waits_for_cluster = False
-        self._n_cores = usable_cores()
+        self._n_cores = 0  # until it is needed: finding out takes 0.2 ms
         self._quick = contextlib.ExitStack()
         self._stack = contextlib.ExitStack()
         self._thread: threading.Thread | None = None
+        # Held until the call is over; and whoever looks at the thread or makes it.
+        self._gate = threading.Lock()
+        self._making = threading.Lock()
 
     # What the caller calls.
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, after the time that the caller has for itself."""
+        call = self._call
+        self._gate.acquire()
+        if call.is_paused or call.where == "threads":
+            self._start_thread()
+        else:
+            # Not a `Thread`, whose start and end take as long as many a small call.
+            _thread.start_new_thread(self._wait, ())
+
+    def wake(self) -> None:
+        """Have it look up."""
+        if self._thread is not None:
+            self._mailbox.post(_nothing)
+
+    def join(self) -> None:
+        """Wait for its end, which `Call.close` brings about."""
+        with self._making:
+            if self._gate.locked():
+                self._gate.release()
+        if self._thread is not None:
+            self._thread.join()
+            self._let_go()
+
+    def _wait(self) -> None:
+        """Start the thread if the call isn't over soon."""
+        look_s = _LONG_LOOK_S if self._only_look else _LOOK_S
+        if not self._gate.acquire(timeout=look_s):
+            with self._making:
+                if self._gate.locked():
+                    self._start_thread()
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._mailbox = Mailbox()
+            self._n_cores = usable_cores()
         self._thread = threading.Thread(
             target=self._run, name="daskkit-feeder", daemon=True
         )
         self._thread.start()
-
-    def wake(self) -> None:
-        """Have it look up."""
-        self._mailbox.post(_nothing)
-
-    def join(self) -> None:
-        """Wait for its end, which `Call.close` brings about."""
-        if self._thread is not None:
-            self._thread.join()
-        self._let_go()
 
     def _run(self) -> None:
         self._quick.enter_context(quick_switching())
@@ -160,12 +188,12 @@ class Feeder:
         if call.is_paused:
             self._hand_over()
             return
-        if call.where == "threads":
-            call.help(self._n_cores)
+        if call.where != "threads":
+            return
+        call.help(self._n_cores)
         with call.changed:
-            look_s = _LONG_LOOK_S if self._only_look else _LOOK_S
-            call.changed.wait_for(self._is_over, look_s)
-        if call.where == "threads" and not self._is_over():
+            call.changed.wait_for(self._is_over, _LOOK_S)
+        if not self._is_over():
             # More where they wait most of the time.
             means = Means(self._n_cores, 0, 0.0)
             n_threads = count_threads(self._gather_facts(), means)
@@ -461,7 +489,7 @@ class Feeder:
             self._take_in(lanes)
         else:
             self._spawn(self._n_wanted)
-        self.start()
+        self._start_thread()
 
     def _spawn(self, n_lanes: int) -> None:
         from daskkit.run.children import spawn_lanes

@@ -6,8 +6,11 @@ Runs in the caller and in workers alike; knows neither clusters nor clocks.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from daskkit.loop import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +55,24 @@ class Job:
     collect: bool = False
     #: Seconds that an item may take, None for any time.
     timeout: float | None = None
+    #: ``each(items, results)`` appends the results of consecutive items one by one, in
+    #: place of calls of `func`; after an error those before the guilty item are there.
+    each: Callable[[Sequence[Any], list[Any]], None] | None = None
+    #: ``describe(item)`` is what an item is called in messages, such as ``"row 'x'"``;
+    #: None shows its index and value.
+    describe: Callable[[Any], str] | None = None
+
+    def name_item(self, index: int, item: Any) -> str:
+        """Return what an item is called in messages.
+
+        Examples
+        --------
+        >>> Job(abs, "abs").name_item(37, "x")
+        "item 37 (value 'x')"
+        """
+        if self.describe is not None:
+            return self.describe(item)
+        return f"item {index} (value {short_repr(item)})"
 
 
 class Caught(NamedTuple):
@@ -137,13 +158,18 @@ def _run(
 def _append(job: Job, items: Sequence[Any], results: list[Any]) -> None:
     """Append the results of all items, or of those before one that raises.
 
-    A list comprehension is 5 % quicker for trivial items, but an error takes all its
-    results along; `map` is 5 % slower for functions of Python (3.11).
+    For trivial items `list.extend` over `map` is 5 % quicker than a loop that appends
+    (3.11); a list comprehension would be as quick, but an error takes all its results
+    along.
     """
-    func = job.func
-    if job.star:
-        for item in items:
-            results.append(func(*item))  # noqa: PERF401 - see above
-    else:
-        for item in items:
-            results.append(func(item))  # noqa: PERF401 - see above
+    if job.each is not None:
+        job.each(items, results)
+        return
+    missing = len(results) + len(items)
+    call = itertools.starmap if job.star else map
+    results.extend(call(job.func, items))
+    if len(results) < missing:
+        # `extend` takes it for the end of its input.
+        error = StopIteration()
+        error.add_note(f"raised by {job.name}; its traceback is lost")
+        raise error

@@ -6,15 +6,65 @@ import bisect
 import itertools
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["Part", "Source"]
+__all__ = ["Part", "Source", "Window"]
 
 # Reading the input holds up whoever does it for at most about this long.
 _READ_S = 0.01
+# From so many items on, a slice costs more than a window.
+_WINDOW_FROM = 256
+
+
+class Window(Sequence[Any]):
+    """Consecutive items of a list or tuple, without a copy.
+
+    For trivial items a slice takes 3 % of the time of the loop over it.
+
+    Parameters
+    ----------
+    sequence : list or tuple
+        Of which it is a part.
+    start, stop : int
+        Index of the first of its items, and of the first after them.
+
+    Examples
+    --------
+    >>> window = Window([1, 2, 3, 4], 1, 3)
+    >>> list(window), window[0], window[-1:]
+    ([2, 3], 2, [3])
+    """
+
+    __slots__ = ("_sequence", "_start", "_stop")
+
+    def __init__(self, sequence: Any, start: int, stop: int) -> None:
+        self._sequence = sequence
+        self._start, self._stop = start, stop
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            first, end, step = index.indices(len(self))
+            if step != 1:
+                return self._sequence[self._start : self._stop][index]
+            return self._sequence[self._start + first : self._start + max(first, end)]
+        return self._sequence[range(self._start, self._stop)[index]]
+
+    def __iter__(self) -> Iterator[Any]:
+        iterator: Any = iter(self._sequence)
+        iterator.__setstate__(self._start)  # where its pickle would go on
+        if self._stop == len(self._sequence):
+            return iterator  # type: ignore[no-any-return]
+        return itertools.islice(iterator, len(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (self[:],)
 
 
 class Part(NamedTuple):
@@ -71,6 +121,8 @@ class Source:
             self._sequence = list(items)
         if self._sequence is not None:
             self.n_items = len(self._sequence)
+        # Not for subclasses, whose iteration may be their own.
+        self._has_windows = type(self._sequence) in {list, tuple}
         self._position = 0
         self._returned: list[Part] = []
         self._lock = threading.Lock()
@@ -157,9 +209,11 @@ class Source:
                 if self._position >= len(self._sequence):
                     return None
                 start = self._position
-                items = self._sequence[start : start + n_items]
-                self._position = start + len(items)
-                return Part(start, items)
+                stop = min(start + n_items, len(self._sequence))
+                self._position = stop
+                if here and n_items >= _WINDOW_FROM and self._has_windows:
+                    return Part(start, Window(self._sequence, start, stop))
+                return Part(start, self._sequence[start:stop])
         return self._read(n_items)
 
     def give_back(self, part: Part) -> None:

@@ -1,0 +1,147 @@
+"""The options that all verbs share: checked once, and made into a job and an engine.
+
+Part of `run`, as all that executes items takes them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import numbers
+import typing
+from collections.abc import Callable, Iterable, Sized
+from typing import Any, Literal, TypedDict
+
+from daskkit.errors import ArgumentError
+from daskkit.loop import short_repr
+from daskkit.run.call import Call
+from daskkit.run.engine import Engine
+from daskkit.run.job import Job
+from daskkit.run.session import find_client
+
+__all__ = ["OnError", "Options", "Where", "make_engine", "make_job"]
+
+Where = Literal["auto", "inline", "threads", "cluster"]
+OnError = Literal["raise", "collect"]
+
+
+class Options(TypedDict, total=False):
+    """The options of verbs whose answer is one object; `daskkit.map` explains them."""
+
+    where: Where
+    batch_size: int | None
+    progress: bool
+    retries: int
+    timeout: float | None
+    name: str | None
+
+
+def make_job(
+    func: Callable[..., Any],
+    name: str | None,
+    retries: int,
+    timeout: float | None,
+    on_error: str,
+    *,
+    star: bool = False,
+    combine: Callable[[list[Any]], Any] | None = None,
+) -> Job:
+    """Return the arguments that say what to do with an item, checked."""
+    if not callable(func):
+        msg = (
+            f"func must be callable, received {short_repr(func)} of type "
+            f"{type(func).__name__}; the function comes first, then the items"
+        )
+        raise ArgumentError(msg)
+    if name is not None and (not isinstance(name, str) or not name.strip()):
+        msg = f"name must be a non-empty string or None, received {short_repr(name)}"
+        raise ArgumentError(msg)
+    _check_whole(retries, "retries", 0)
+    if timeout is not None and not (
+        isinstance(timeout, numbers.Real)
+        and not isinstance(timeout, bool)
+        and math.isfinite(timeout)
+        and timeout > 0
+    ):
+        msg = (
+            f"timeout must be positive seconds or None, received {short_repr(timeout)}"
+        )
+        raise ArgumentError(msg)
+    _check_choice(on_error, "on_error", typing.get_args(OnError))
+    return Job(
+        func=func,
+        name=name or _name_of(func),
+        combine=combine,
+        star=star,
+        retries=int(retries),
+        collect=on_error == "collect",
+        timeout=None if timeout is None else float(timeout),
+    )
+
+
+def make_engine(
+    job: Job,
+    items: Iterable[Any],
+    where: str,
+    batch_size: int | None,
+    progress: bool,
+    *,
+    is_stream: bool = False,
+) -> Engine:
+    """Return the engine of a call, the arguments that say how being checked."""
+    _check_choice(where, "where", typing.get_args(Where))
+    if batch_size is not None:
+        _check_whole(batch_size, "batch_size", 1)
+    if job.timeout is not None and where in {"inline", "threads"}:
+        msg = (
+            f"timeout can't be kept with where={where!r}: only a process of its own "
+            "can be ended while it executes an item; leave where out, or pass 'cluster'"
+        )
+        raise ArgumentError(msg)
+    bar = None
+    if progress:
+        from daskkit.progress import make_bar
+
+        total = len(items) if isinstance(items, Sized) else None
+        bar = make_bar(total, job.name, show=True, unit="item", delay_s=0)
+    client = find_client() if where in {"auto", "cluster"} else None
+    call = Call(
+        job,
+        items,
+        where=where,
+        batch_size=batch_size,
+        client=client,
+        is_stream=is_stream,
+        bar=bar,
+    )
+    return Engine(call)
+
+
+def _check_whole(value: object, name: str, least: int) -> None:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Integral)
+        or value < least
+    ):
+        msg = (
+            f"{name} must be a whole number of at least {least}, received "
+            f"{short_repr(value)}"
+        )
+        raise ArgumentError(msg)
+
+
+def _check_choice(value: object, name: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        texts = ", ".join(repr(one) for one in allowed)
+        msg = f"{name} must be one of {texts}, received {short_repr(value)}"
+        raise ArgumentError(msg)
+
+
+def _name_of(func: Any) -> str:
+    """Return what a function is called, also one that is wrapped."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    name = getattr(func, "__name__", None)
+    if isinstance(name, str) and name != "<lambda>":
+        return name
+    return "lambda" if name else type(func).__name__
