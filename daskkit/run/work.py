@@ -34,6 +34,8 @@ class Work:
     each: Callable[[Sequence[Any], list[Any]], None] | None = None
     #: See `Job.describe`.
     describe: Callable[[int, Any], str] | None = None
+    #: See `Job.before_leaving`.
+    before_leaving: Callable[[], None] | None = None
 
 
 def execute(work: Work, **options: Unpack[Options]) -> Any:
@@ -94,7 +96,12 @@ def run_items(work: Work, **options: Unpack[Options]) -> list[Any]:
         options.get("timeout"),
         "raise",
     )
-    job = dataclasses.replace(job, each=work.each, describe=work.describe)
+    job = dataclasses.replace(
+        job,
+        each=work.each,
+        describe=work.describe,
+        before_leaving=work.before_leaving,
+    )
     engine = make_engine(
         job,
         work.items,
