@@ -397,6 +397,22 @@ def test_wrong_calls_are_refused(call, message):
         call()
 
 
+def test_unknown_option_is_refused():
+    """A slip in the name of an option is no silent default; on_error is none of these."""
+    with pytest.raises(
+        TypeError, match="'on_error'; the options are where, batch_size"
+    ):
+        dk.map_blocks(abs, [1], on_error="collect")
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_workers_that_are_threads_of_this_process(axis):
+    """Tasks of an in-process cluster write into the same file."""
+    with dk.cluster(n_workers=2, processes=False):
+        result = dk.map_blocks(slow_root, BIG, axis, blocks=7, where="cluster")
+    np.testing.assert_array_equal(result, np.sqrt(BIG))
+
+
 def test_described_work_needs_no_array_of_the_caller():
     """The lazy form returns blocks and joins them; nothing is executed before."""
     work = make_map_work(spread, BIG, 1, 1, boundary=0, blocks=5)

@@ -91,33 +91,29 @@ class Assembly:
         layout = self.output.layout
         if layout is None:
             return False
-        region = self.cut.core(number, len(layout.shape))
-        self._check(number, result, layout)
-        return self.output.put(region, result)
-
-    def _check(self, number: int, result: NDArray[Any], layout: Layout) -> None:
-        cut = {axis.axis for axis in self.cut.axes}
-        if result.ndim != len(layout.shape) or any(
-            i not in cut and length != result.shape[i]
-            for i, length in enumerate(layout.shape)
-        ):
-            wanted = tuple(
-                result.shape[i] if i in cut and i < result.ndim else length
-                for i, length in enumerate(layout.shape)
-            )
+        shape = list(layout.shape)
+        region = [slice(None)] * len(shape)
+        for axis, k in self.cut.parts(number):
+            start, stop = axis.core(k)
+            region[axis.axis] = slice(start, stop)
+            shape[axis.axis] = stop - start
+        if result.shape != tuple(shape):
             msg = (
                 f"func returned an array of shape {result.shape}, halo not counted, "
                 f"for {self.cut.describe(number)}; after what it returned for the "
-                f"first block it has to be {wanted}"
+                f"first block it has to be {tuple(shape)}"
             )
             raise ArgumentError(msg)
-        if not np.can_cast(result.dtype, layout.dtype, "same_kind"):
+        if result.dtype != layout.dtype and not np.can_cast(
+            result.dtype, layout.dtype, "same_kind"
+        ):
             msg = (
                 f"func returned dtype {result.dtype} for {self.cut.describe(number)}, "
                 f"which can't be put into the {layout.dtype} that it returned for the "
                 "first block; return the same dtype for all blocks"
             )
             raise ArgumentError(msg)
+        return self.output.put(region, result)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -87,6 +87,8 @@ class AxisCut:
     def span(self, k: int) -> Span:
         """Return from where to where a block goes, with its halo."""
         start, stop = self.core(k)
+        if not self.overlap:
+            return Span(start, stop, 0, 0)
         first, end = start - self.overlap, stop + self.overlap
         n_before, n_after = max(0, -first), max(0, end - self.length)
         if self.beyond is None:
@@ -161,17 +163,9 @@ class Cut:
         """Return the cut axes, each with which block along it a block is."""
         return list(zip(self.axes, self.position(number), strict=True))
 
-    def core(self, number: int, ndim: int | None = None) -> tuple[slice, ...]:
-        """Return where in the whole a block lies, without its halo.
-
-        Parameters
-        ----------
-        number : int
-            The block's.
-        ndim : int, optional
-            Axes of the whole, if that is not the array itself.
-        """
-        region = [slice(None)] * (self.ndim if ndim is None else ndim)
+    def core(self, number: int) -> tuple[slice, ...]:
+        """Return where in the whole a block lies, without its halo."""
+        region = [slice(None)] * self.ndim
         for axis, k in self.parts(number):
             region[axis.axis] = slice(*axis.core(k))
         return tuple(region)

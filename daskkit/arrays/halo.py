@@ -45,22 +45,21 @@ def read_block(array: NDArray[Any], cut: Cut, number: int) -> NDArray[Any]:
     inside = [slice(None)] * array.ndim
     # Pieces of each axis: where in the block, where from, and which constant.
     pieces: dict[int, list[tuple[slice, Any, Any]]] = {}
-    lengths = list(array.shape)
     for axis, k in cut.parts(number):
         span = axis.span(k)
         inside[axis.axis] = slice(span.start, span.stop)
-        outside = axis.outside(k)
-        n_inside = span.stop - span.start
-        lengths[axis.axis] = n_inside + span.n_before + span.n_after
-        if outside:
-            middle = slice(span.n_before, span.n_before + n_inside)
+        if span.n_before or span.n_after:
+            middle = slice(span.n_before, span.n_before + span.stop - span.start)
             pieces[axis.axis] = [
                 (middle, inside[axis.axis], None),
-                *((slice(o.start, o.stop), o.sources, axis.beyond) for o in outside),
+                *(
+                    (slice(one.start, one.stop), one.sources, axis.beyond)
+                    for one in axis.outside(k)
+                ),
             ]
     block = array[tuple(inside)]
     if pieces:
-        block = _put_together(array, inside, pieces, lengths)
+        block = _put_together(array, inside, pieces)
     block.flags.writeable = False
     return block
 
@@ -69,13 +68,15 @@ def _put_together(
     array: NDArray[Any],
     inside: list[slice],
     pieces: dict[int, list[tuple[slice, Any, Any]]],
-    lengths: list[int],
 ) -> NDArray[Any]:
     """Return a block made of what is inside the array and what is beyond its edges.
 
     In a corner a constant wins over what is in the array, and the constant of a later
     axis over that of an earlier one, as in `dask.array.overlap`.
     """
+    lengths = list(array[tuple(inside)].shape)
+    for axis, parts in pieces.items():
+        lengths[axis] = max(where.stop for where, _, _ in parts)
     order: Any = "F" if array.flags.fnc else "C"
     block = np.empty(lengths, array.dtype, order)
     for combination in itertools.product(*pieces.values()):
@@ -124,26 +125,32 @@ def trim(result: Any, block: NDArray[Any], cut: Cut, number: int) -> NDArray[Any
     ArgumentError
         If it has not the block's axes, or not its length along an axis that is cut.
     """
-    what = describe(result)
     if isinstance(result, np.ma.MaskedArray):
         msg = (
-            f"func returned a masked array, {what}, for {cut.describe(number)}, whose "
-            "mask would be lost; return result.filled(...)"
+            f"func returned a masked array, {describe(result)}, for "
+            f"{cut.describe(number)}, whose mask would be lost; return "
+            "result.filled(...)"
         )
         raise ArgumentError(msg)
     array = np.asarray(result)
-    lengths = {axis.axis: block.shape[axis.axis] for axis, _ in cut.parts(number)}
-    if array.ndim != block.ndim or any(array.shape[i] != n for i, n in lengths.items()):
-        along = ", ".join(f"{n} along axis {i}" for i, n in lengths.items())
+    ndim, lengths = block.ndim, block.shape
+    if array.ndim != ndim or any(
+        array.shape[axis.axis] != lengths[axis.axis] for axis in cut.axes
+    ):
+        along = ", ".join(
+            f"{lengths[one.axis]} along axis {one.axis}" for one in cut.axes
+        )
         msg = (
-            f"func returned {what} for {cut.describe(number)}, which it was given as "
-            f"an array of shape {block.shape}; it has to return an array of "
-            f"{block.ndim} axes and length {along}, the halo included. For a result "
-            "that is no such array use dk.reduce_blocks"
+            f"func returned {describe(result)} for {cut.describe(number)}, which it "
+            f"was given as an array of shape {lengths}; it has to return an array of "
+            f"{ndim} axes and length {along}, the halo included. For a result that is "
+            "no such array use dk.reduce_blocks"
         )
         raise ArgumentError(msg)
-    region = [slice(None)] * block.ndim
+    region: list[slice] | None = None
     for axis, k in cut.parts(number):
-        before, after = axis.halo(k)
-        region[axis.axis] = slice(before, block.shape[axis.axis] - after)
-    return array[tuple(region)]
+        if axis.overlap:
+            region = region or [slice(None)] * ndim
+            before, after = axis.halo(k)
+            region[axis.axis] = slice(before, lengths[axis.axis] - after)
+    return array if region is None else array[tuple(region)]

@@ -83,11 +83,24 @@ def run_items(work: Work, **options: Unpack[Options]) -> list[Any]:
     list
         In the order of the items.
 
+    Raises
+    ------
+    TypeError
+        If there is no such option.
+    Exception
+        As `execute`.
+
     Examples
     --------
     >>> run_items(Work("squares", lambda x: x * x, range(4), finish=sum))
     [0, 1, 4, 9]
     """
+    unknown = sorted(set(options) - set(Options.__annotations__))
+    if unknown:
+        # Python itself says so only where options are named one by one.
+        allowed = ", ".join(Options.__annotations__)
+        msg = f"unexpected keyword argument {unknown[0]!r}; the options are {allowed}"
+        raise TypeError(msg)
     name = options.get("name")
     job = make_job(
         work.func,
