@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import daskkit as dk
-from daskkit.backends.base import chunksize_for
+from daskkit.backends.chunks import chunksize_for
 from daskkit.backends.pickling import make_portable
 from daskkit.backends.registry import (
     DEFAULT_SPECS,

@@ -18,13 +18,16 @@ import pytest
 
 import daskkit as dk
 from daskkit.comparison import compare as compare_module
-from daskkit.comparison.contestant import Contestant, ContestantError, Warden
+from daskkit.comparison import match as match_module
+from daskkit.comparison.contestant import Contestant, ContestantError
+from daskkit.comparison.warden import Warden
 from daskkit.errors import DaskkitError
 from daskkit.samples.registry import names as sample_names
 
 COLUMNS = [
     "backend",
     "workers",
+    "setting",
     "status",
     "cold_s",
     "median_s",
@@ -84,7 +87,9 @@ def test_every_built_in_back_end_is_ok(comparison):
     ]
     assert list(table["workers"]) == [1, 1, 2, 2, 2, 1, 2, 1, 2, 2]
     assert set(table["status"]) == {"ok"}
-    numbers = table.drop(columns=["backend", "status", "error", "cpu_s"]).astype(float)
+    numbers = table.drop(
+        columns=["backend", "setting", "status", "error", "cpu_s"]
+    ).astype(float)
     assert (numbers > 0).all(axis=None)
     assert (table["cpu_s"] >= 0).all()
     assert (table["low_s"] <= table["median_s"]).all()
@@ -252,7 +257,7 @@ def _hangs_in_threads(x):
 
 def test_hanging_contestant_is_ended(monkeypatch):
     """A back end that never answers is ended after a limit, and its row says so."""
-    monkeypatch.setattr(compare_module, "_LIMIT_S", 3.0)
+    monkeypatch.setattr(match_module, "_LIMIT_S", 3.0)
     monkeypatch.setattr("daskkit.comparison.contestant._STOP_S", 0.5)
     rows = _rows(
         _compare(dk.Workload("w", _hangs_in_threads, [1]), "threads", "futures")
