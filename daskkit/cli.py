@@ -38,6 +38,8 @@ _SIZES = ("small", "full")
 # Rows whose figures don't count; one that can't run here is no failure.
 _BAD = ("failed", "wrong")
 _COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
+# Characters of a line in a list, after its first column.
+_WIDTH = 76
 # 128 + SIGINT, as shells report it.
 _INTERRUPTED = 130
 
@@ -320,10 +322,11 @@ def list_() -> None:
     click.echo()
     click.echo("Groups of them, for `--backend GROUP[@N_WORKERS]`:")
     for name, members in backend_registry.GROUPS.items():
-        text = textwrap.fill(", ".join(members), 76 - width).splitlines()
-        click.echo(f"  {name:{width}}  {text[0]}")
-        for line in text[1:]:
-            click.echo(f"  {'':{width}}  {line}")
+        lines = textwrap.wrap(
+            ", ".join(members), _WIDTH - width, break_on_hyphens=False
+        )
+        for start, line in zip([name, *[""] * len(lines)], lines, strict=False):
+            click.echo(f"  {start:{width}}  {line}")
 
 
 @main.command(short_help="Say what would slow this machine down.")

@@ -194,9 +194,14 @@ def test_labels_of_ones_own():
 
 def test_single_worker_leaves_out_the_doubles():
     """With one worker the rows on "a single worker" are the rows on "many"."""
-    specs = compare_module._choose_backends(None, 1)
-    assert "dask-bag" in specs
-    assert "dask-bag@1" not in specs
+    for backends in (None, "all", ["dask"]):
+        specs = compare_module._choose_backends(backends, 1)
+        assert "dask-bag" in specs
+        assert "dask-bag@1" not in specs
+    assert list(compare_module._choose_backends("dask-bag@1", 1)) == [
+        "serial",
+        "dask-bag@1",
+    ]
 
 
 def test_wrong_vectorised_form_is_a_row():
@@ -313,7 +318,7 @@ def test_loop_that_fails_ends_the_comparison(workload, words):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"backends": "rey"}, dk.BackendError, "unknown back end 'rey'; available: "),
+        ({"backends": "rey"}, dk.BackendError, "unknown back end 'rey'.*mean 'ray'"),
         ({"backends": 3}, dk.BackendError, "backends must be a name, a list of names"),
         (
             {"backends": {"serial": "threads"}},

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 from daskkit.backends.dask_cluster import ClusterBackend
+from daskkit.backends.environment import restore_environment
+
+if TYPE_CHECKING:
+    from daskkit.records import Workload
 
 __all__ = ["JoblibDask"]
 
@@ -15,6 +20,16 @@ class JoblibDask(ClusterBackend):
     name = "joblib-dask"
     summary = "joblib.Parallel on a local Dask cluster"
     requires = {"joblib": "joblib>=1.3"}  # noqa: RUF012 - ClassVar in the base
+
+    _variables: dict[str, str] | None = None
+
+    def start(self, workload: Workload) -> None:
+        """Start the cluster, and import joblib."""
+        # It sets KMP_INIT_AT_FORK for all later children.
+        self._variables = dict(os.environ)
+        import joblib  # noqa: F401 - a user has imported it before the first run
+
+        super().start(workload)
 
     @property
     def setting(self) -> str:
@@ -31,3 +46,10 @@ class JoblibDask(ClusterBackend):
                 call(item) for item in self._workload.items
             )
         return self._workload.finish(results)
+
+    def stop(self) -> None:
+        """End the cluster."""
+        super().stop()
+        if self._variables is not None:
+            restore_environment(self._variables)
+            self._variables = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from daskkit.backends.chunks import ChunkedBackend
+from daskkit.backends.environment import restore_environment
 
 if TYPE_CHECKING:
     from daskkit.records import Workload
@@ -23,6 +25,8 @@ class JoblibBackend(ChunkedBackend):
 
     def start(self, workload: Workload) -> None:
         """Make the pool; entered as a context manager, it stays for all runs."""
+        # Importing joblib sets KMP_INIT_AT_FORK for all later children.
+        self._variables = dict(os.environ)
         from joblib import Parallel
 
         self._workload = workload
@@ -44,3 +48,4 @@ class JoblibBackend(ChunkedBackend):
         if self._parallel is not None:
             parallel, self._parallel = self._parallel, None
             parallel.__exit__(None, None, None)
+            restore_environment(self._variables)

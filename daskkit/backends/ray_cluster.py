@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskkit.backends.chunks import ChunkedBackend
+from daskkit.backends.environment import restore_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,8 +63,7 @@ class RayBackend(ChunkedBackend):
             import ray
 
             ray.shutdown()
-            os.environ.clear()
-            os.environ.update(self._variables)
+            restore_environment(self._variables)
             self._variables = None
 
 
