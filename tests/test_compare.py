@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 import daskkit as dk
+from daskkit.backends.registry import GROUPS
 from daskkit.comparison import compare as compare_module
 from daskkit.comparison import match as match_module
 from daskkit.comparison.contestant import Contestant, ContestantError
@@ -202,6 +203,50 @@ def test_single_worker_leaves_out_the_doubles():
         "serial",
         "dask-bag@1",
     ]
+
+
+def test_tuning_reports_the_best_chunk_size():
+    """Who has a chunk size is tuned, unless it was given; spec and setting say so."""
+    workload = dk.Workload("w", _square, range(100))
+    comparison = _compare(
+        workload, "threads", "futures", "futures:chunksize=9", n_workers=2, tune=True
+    )
+    runs = {run.backend: run for run in comparison.runs}
+    assert {run.status for run in runs.values()} == {"ok"}
+    assert runs["threads"].setting == ""
+    given = runs["futures:chunksize=9"]
+    assert (given.setting, given.spec) == ("chunksize=9", given.backend)
+    tuned = runs["futures"]
+    size = re.fullmatch(r"chunksize=(\d+), tuned", tuned.setting).group(1)
+    assert int(size) in {1, 4, 13, 16, 50}
+    assert tuned.spec in {"futures", f"futures:chunksize={size}"}
+    assert len(tuned.repeats) == 1
+    assert size in repr(comparison)
+
+
+def test_tuning_is_asked_for_by_a_truth_value():
+    """Anything else is refused before a process starts."""
+    with pytest.raises(dk.BackendError, match="tune must be True or False, received 3"):
+        _compare(dk.Workload("w", _square, [1]), "threads", tune=3)
+
+
+def test_groups_are_many_rows():
+    """A group stands for its rows; those that can't run say what to add."""
+    workload = dk.Workload("w", _square, range(5))
+    comparison = _compare(workload, "threading", n_workers=2)
+    rows = _rows(comparison)
+    assert list(rows) == list(GROUPS["threading"])
+    lacking = {name for name, row in rows.items() if row.status == "unavailable"}
+    assert {"numpy-threads", "numba"} <= lacking
+    assert rows["dask-threads"].setting == "npartitions=5"
+    # The versions of the libraries that took part are among the facts.
+    assert ("joblib" in comparison.host.versions) == ("joblib-threads" not in lacking)
+
+
+def test_a_group_needs_no_label():
+    """In a mapping a label names one row, so it can't stand for many."""
+    with pytest.raises(dk.BackendError, match="'all' is a group of back ends"):
+        dk.compare(dk.Workload("w", _square, [1]), backends={"x": "all"})
 
 
 def test_wrong_vectorised_form_is_a_row():
