@@ -18,6 +18,7 @@ from daskkit.comparison.leftovers import (
     find_processes,
     find_segments,
     remove_segments,
+    start_of,
 )
 from daskkit.comparison.warden import Warden
 
@@ -49,9 +50,12 @@ def test_processes_are_found_by_environment_and_session(tmp_path):
     other = _spawn(env={**os.environ, "TMPDIR": f"{tmp_path}/10"})
     led = _spawn(start_new_session=True)
     try:
-        assert find_processes(f"{tmp_path}/1", ()) == [fled.pid]
-        assert set(find_processes(f"{tmp_path}/1", {led.pid})) == {fled.pid, led.pid}
-        end_processes(lambda: find_processes(f"{tmp_path}/1", {led.pid}))
+        assert find_processes(f"{tmp_path}/1", {}) == [fled.pid]
+        sessions = {led.pid: start_of(led.pid)}
+        assert set(find_processes(f"{tmp_path}/1", sessions)) == {fled.pid, led.pid}
+        # Somebody else's session that has got the number of one that is over.
+        assert find_processes(f"{tmp_path}/1", {led.pid: b"1"}) == [fled.pid]
+        end_processes(lambda: find_processes(f"{tmp_path}/1", sessions))
         assert (fled.wait(5), led.wait(5), other.poll()) == (-9, -9, None)
     finally:
         for process in (fled, other, led):
@@ -107,7 +111,8 @@ def test_trackers_clean_up_before_they_are_ended(tmp_path):
     with process:
         segment = Path("/dev/shm", process.stdout.readline().strip())
         assert segment.exists()
-        end_processes(lambda: find_processes(str(tmp_path), {process.pid}))
+        sessions = {process.pid: start_of(process.pid)}
+        end_processes(lambda: find_processes(str(tmp_path), sessions))
     assert not segment.exists()
 
 

@@ -76,7 +76,7 @@ def host(request):
             found.contestant.close(at_once=True)
         assert leftovers is None
     assert not Path(warden.folder).exists()
-    assert find_processes(warden.folder, ()) == []
+    assert find_processes(warden.folder, {}) == []
     left = remove_segments(found.contestant._segments, found.contestant._pids, 0.0)
     assert left == []
 

@@ -26,6 +26,7 @@ from daskkit.comparison.leftovers import (
     find_segments,
     is_tracker,
     remove_segments,
+    start_of,
 )
 from daskkit.errors import DaskkitError
 from daskkit.loop import short_repr
@@ -70,7 +71,7 @@ class Contestant:
         self._folder = warden.make_folder()
         self._began_s = time.time()
         self._pids: set[int] = set()
-        self._sessions: set[int] = set()
+        self._sessions: dict[int, bytes] = {}
         self._segments: set[str] = set()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._connection, theirs = Pipe()
@@ -262,8 +263,8 @@ class Contestant:
 
     def _watch_sessions(self, sessions: set[int]) -> None:
         """Add sessions to those of this contestant, here and at the warden."""
-        for session in sessions - self._sessions:
-            self._sessions.add(session)
+        for session in sessions - set(self._sessions):
+            self._sessions[session] = start_of(session)
             self._warden.watch(session)
 
     def _describe_death(self) -> str:

@@ -51,7 +51,7 @@ def find_best(
 
     Examples
     --------
-    >>> find_best([1, 4, 16, 64], lambda size: abs(size - 10))
+    >>> find_best([1, 4, 16, 64], lambda size: abs(size - 12))
     16
     """
     if not settings:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 __all__ = [
     "end_processes",
@@ -31,6 +31,7 @@ __all__ = [
     "find_segments",
     "is_tracker",
     "remove_segments",
+    "start_of",
 ]
 
 _PROC = Path("/proc")
@@ -40,17 +41,19 @@ _TRACKER_PATIENCE_S = 2.0
 # What can't be killed in this time can't be killed (it waits for a device).
 _PATIENCE_S = 10.0
 _POLL_S = 0.01
+_START = 19
 
 
-def find_processes(folder: str, sessions: Collection[int]) -> list[int]:
+def find_processes(folder: str, sessions: Mapping[int, bytes]) -> list[int]:
     """Return the living processes that belong to a contestant.
 
     Parameters
     ----------
     folder : str
         The contestant's private folder, which its environment names.
-    sessions : collection of int
-        Sessions known to be its own.
+    sessions : mapping of int to bytes
+        Sessions known to be its own, with the start of each one's leader, by
+        `start_of`: its number may since have been given to somebody else.
 
     Returns
     -------
@@ -58,13 +61,38 @@ def find_processes(folder: str, sessions: Collection[int]) -> list[int]:
         Process ids. Where there is no ``/proc``, those of its sessions only.
     """
     mark = os.fsencode(folder)
+    theirs = {s for s, start in sessions.items() if start_of(s) in {b"", start}}
     return [
         pid
         for pid in _pids()
         if pid != os.getpid()
         and not _is_zombie(pid)
-        and (_session(pid) in sessions or _names(pid, mark))
+        and (_session(pid) in theirs or _names(pid, mark))
     ]
+
+
+def start_of(pid: int) -> bytes:
+    """Return when a process began, which tells it from a later one of its number.
+
+    Parameters
+    ----------
+    pid : int
+        Process id.
+
+    Returns
+    -------
+    bytes
+        Clock ticks since the machine was started; empty if the process is gone, or
+        where there is no ``/proc``.
+
+    Examples
+    --------
+    >>> start_of(os.getpid()) == start_of(os.getpid())
+    True
+    """
+    # Field 22 of all, and the 20th after the name, which may hold spaces and brackets.
+    fields = _read(pid, "stat").rpartition(b") ")[2].split()
+    return fields[_START] if len(fields) > _START else b""
 
 
 def find_segments(pids: Iterable[int]) -> set[str]:
@@ -210,7 +238,6 @@ def _session(pid: int) -> int | None:
 
 def _is_zombie(pid: int) -> bool:
     """Return whether a process has ended, and only waits to be asked for."""
-    # The name before the state may itself hold spaces and brackets.
     return _read(pid, "stat").rpartition(b") ")[2].startswith(b"Z")
 
 
@@ -236,10 +263,13 @@ def _watch(folder: str) -> None:
     It is closed when the comparison's process is gone, however that went.
     """
     began_s = time.time()
-    sessions: set[int] = set()
+    sessions: dict[int, bytes] = {}
     for line in sys.stdin:
         session = int(line)
-        (sessions.add if session > 0 else sessions.discard)(abs(session))
+        if session > 0:
+            sessions[session] = start_of(session)
+        else:
+            sessions.pop(-session, None)
     pids = find_processes(folder, sessions)
     segments = find_segments(pids)
     end_processes(lambda: find_processes(folder, sessions))
