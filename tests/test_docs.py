@@ -29,6 +29,8 @@ DOCUMENTS = [
         "CHANGELOG.md",
         "docs/architecture.md",
         "docs/arrays.md",
+        "docs/frames.md",
+        "docs/peers.md",
         "docs/verbs.md",
     )
 ]
@@ -217,6 +219,19 @@ def test_readme_lists_every_back_end_and_sample():
     """The README names what `daskkit list` shows."""
     for name in (*backend_registry.names(), *sample_registry.names()):
         assert f"`{name}`" in README, name
+
+
+def test_peers_are_described_with_what_they_are_best_at():
+    """docs/peers.md has a section for each back end on another library."""
+    text = (ROOT / "docs/peers.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+    described = {name for line in headings for name in re.findall(r"`([\w-]+)`", line)}
+    peers = {
+        name
+        for name in backend_registry.names()
+        if name not in backend_registry.DEFAULT_SPECS
+    }
+    assert described == peers
 
 
 def test_options_of_the_readme_exist():
