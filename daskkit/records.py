@@ -10,10 +10,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from daskkit.errors import WorkloadError
 from daskkit.loop import index_of_failure, name_item, short_repr
+
+if TYPE_CHECKING:
+    from daskkit.accounts import Trace
 
 __all__ = ["FEWEST_ROUNDS", "Host", "Repeat", "Run", "Status", "Summary", "Workload"]
 
@@ -172,6 +175,8 @@ class Run:
     #: Peak memory of the whole process tree in bytes, from an execution of its own;
     #: NaN where it could not be read.
     peak_memory_bytes: float = math.nan
+    #: One warm execution seen from inside, or None if no batch was stamped.
+    trace: Trace | None = None
 
     @property
     def cold_s(self) -> float:
