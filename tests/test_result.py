@@ -57,6 +57,18 @@ def test_rows_without_a_ledger_are_refused(comparison, backend, message):
         comparison.explain(backend)
 
 
+def test_what_if_starts_from_what_was_measured():
+    """Without a change it is the row's own wall time; more workers take less."""
+    trace = TRACED.runs[2].trace
+    same = TRACED.what_if()
+    assert (same.n_workers, same.wall_s) == (2, pytest.approx(trace.wall_s))
+    assert TRACED.what_if(n_workers=8).wall_s < same.wall_s
+    assert TRACED.what_if(backend="slow").wall_s < same.wall_s
+    assert TRACED.what_if(item_cost=10.0).wall_s > 5 * TRACED.what_if().wall_s / 2
+    with pytest.raises(DaskkitError, match="no ledger of 'blind'"):
+        TRACED.what_if(backend="blind", n_workers=2)
+
+
 def test_traces_are_saved_and_read(tmp_path):
     """A saved comparison has its traces again."""
     assert dk.load(TRACED.save(tmp_path / "x.json")) == TRACED

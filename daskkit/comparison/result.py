@@ -14,6 +14,7 @@ import numpy as np
 from daskkit.accounts import Stamp, Trace
 from daskkit.comparison.advice import explain
 from daskkit.comparison.ledger import make_ledger, tabulate
+from daskkit.comparison.simulate import estimate_costs, simulate
 from daskkit.comparison.stats import summarize
 from daskkit.comparison.verdict import format_verdict
 from daskkit.errors import DaskkitError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from daskkit.accounts import Prediction
     from daskkit.report.page import Section
 
 __all__ = ["Comparison", "check_report_path", "load", "save_report"]
@@ -123,6 +125,57 @@ class Comparison:
             None if run is loop else float(np.median([r.cpu_s for r in loop.repeats]))
         )
         return "\n".join(explain(ledger, run.trace, loop_s=loop_s))
+
+    def what_if(
+        self,
+        *,
+        backend: str | None = None,
+        n_workers: int | None = None,
+        batch_size: int | None = None,
+        n_items: int | None = None,
+        item_cost: float = 1.0,
+        bandwidth: float | None = None,
+    ) -> Prediction:
+        """Return what the workload would take if something were otherwise.
+
+        Simulates the schedule with the measured costs of a row; executes nothing.
+
+        Parameters
+        ----------
+        backend : str, optional
+            The row whose costs are taken. Default: as for `explain`.
+        n_workers : int, optional
+            Workers. Default: as many as the row had.
+        batch_size : int, optional
+            Items in each batch. Default: the batches of the row.
+        n_items : int, optional
+            Items. Default: those of the workload.
+        item_cost : float, default 1.0
+            Factor on what an item costs: 0.5 makes func twice as fast.
+        bandwidth : float, optional
+            Bytes a second between the caller and all workers together. Default: as
+            measured.
+
+        Returns
+        -------
+        daskkit.accounts.Prediction
+            Wall time with a 90 % interval, and its ledger.
+
+        Raises
+        ------
+        DaskkitError
+            If there is no such row, no ledger of it, or a number isn't allowed.
+        """
+        run = self._find_traced(backend)
+        assert run.trace is not None
+        return simulate(
+            estimate_costs(run.trace, run.walls),
+            n_workers=run.trace.n_workers if n_workers is None else n_workers,
+            batch_size=batch_size,
+            n_items=n_items,
+            item_cost=item_cost,
+            bandwidth=bandwidth,
+        )
 
     def _find_traced(self, backend: str | None) -> Run:
         """Return a run whose batches were stamped: the named one, or the fastest."""
