@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
 import daskkit as dk
 from daskkit.accounts import PARTS
+from daskkit.comparison.pictures import KINDS
 from daskkit.errors import DaskkitError
 from tests.made import make_comparison, make_run, make_trace
 
@@ -67,6 +69,33 @@ def test_what_if_starts_from_what_was_measured():
     assert TRACED.what_if(item_cost=10.0).wall_s > 5 * TRACED.what_if().wall_s / 2
     with pytest.raises(DaskkitError, match="no ledger of 'blind'"):
         TRACED.what_if(backend="blind", n_workers=2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("comparison", [TRACED, make_comparison()])
+def test_pictures_of_every_kind(comparison, kind):
+    """Each kind is drawn, also of the loop alone; a timeline needs a trace."""
+    if kind == "timeline" and comparison is not TRACED:
+        with pytest.raises(DaskkitError, match="no batch was stamped"):
+            comparison.plot(kind)
+    else:
+        assert comparison.plot(kind).title == f"squares: {KINDS[kind]}"
+
+
+def test_pictures_show_failed_rows():
+    """A failed row is a line in the coordinates and part of a ribbon."""
+    comparison = make_comparison(
+        make_run("bad", (), status="failed", error="why", start_s=math.nan)
+    )
+    for kind, name in (("coordinates", "row"), ("categories", "ribbon")):
+        plot = comparison.plot(kind).figure
+        assert len(plot.select_one({"name": name}).data_source.data["xs"]) >= 2
+
+
+def test_unknown_pictures_are_refused():
+    """The kinds that there are are named."""
+    with pytest.raises(DaskkitError, match="no picture 'pie'; there are: wall_times, "):
+        TRACED.plot("pie")
 
 
 def test_traces_are_saved_and_read(tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 from daskkit.accounts import Stamp, Trace
 from daskkit.comparison.advice import explain
 from daskkit.comparison.ledger import make_ledger, tabulate
+from daskkit.comparison.pictures import draw
 from daskkit.comparison.simulate import estimate_costs, simulate
 from daskkit.comparison.stats import summarize
 from daskkit.comparison.verdict import format_verdict
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from daskkit.accounts import Prediction
     from daskkit.report.page import Section
+    from daskkit.report.picture import Picture
 
 __all__ = ["Comparison", "check_report_path", "load", "save_report"]
 
@@ -176,6 +178,29 @@ class Comparison:
             item_cost=item_cost,
             bandwidth=bandwidth,
         )
+
+    def plot(self, kind: str = "wall_times", *, backend: str | None = None) -> Picture:
+        """Return a picture that shows itself in a notebook.
+
+        Parameters
+        ----------
+        kind : str, default "wall_times"
+            ``"wall_times"``, ``"speedups"``, ``"ledger"``, ``"timeline"``,
+            ``"coordinates"`` or ``"categories"``.
+        backend : str, optional
+            The row whose timeline is drawn. Default: as for `explain`.
+
+        Returns
+        -------
+        daskkit.report.picture.Picture
+            Its ``save("x.png")`` and ``save("x.html")`` write it to a file.
+
+        Raises
+        ------
+        DaskkitError
+            If there is no such kind, or no trace of the row.
+        """
+        return draw(kind, [self.section()], lambda: self._find_traced(backend))
 
     def _find_traced(self, backend: str | None) -> Run:
         """Return a run whose batches were stamped: the named one, or the fastest."""
