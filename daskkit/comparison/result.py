@@ -218,8 +218,8 @@ class Comparison:
         if not traced:
             what = "any row" if backend is None else f"{backend!r}"
             msg = (
-                f"there is no ledger of {what}: no batch was stamped; back ends that "
-                "failed and files of earlier versions have none"
+                f"there is no ledger of {what}: no batch was stamped; compare with "
+                "ledger=True (--ledger); back ends that failed have none"
             )
             raise DaskkitError(msg)
         rivals = [run for run in traced if run is not self.runs[0]] or traced
