@@ -25,6 +25,7 @@ _HOMES = {
     "Plan": "daskkit.run.planned",
     "RemoteError": "daskkit.errors",
     "Results": "daskkit.run.failures",
+    "Scaling": "daskkit.comparison.scaled",
     "Shared": "daskkit.transport.shared",
     "WorkerDiedError": "daskkit.errors",
     "Workload": "daskkit.records",
@@ -42,6 +43,7 @@ _HOMES = {
     "map_reduce": "daskkit.verbs",
     "plan": "daskkit.verbs",
     "sample": "daskkit.samples.registry",
+    "scaling": "daskkit.comparison.scaling",
     "share": "daskkit.transport.shared",
     "starmap": "daskkit.verbs",
     "usable_cores": "daskkit.run.threads",
@@ -63,6 +65,7 @@ __all__ = [
     "Plan",
     "RemoteError",
     "Results",
+    "Scaling",
     "Shared",
     "WorkerDiedError",
     "Workload",
@@ -81,6 +84,7 @@ __all__ = [
     "map_reduce",
     "plan",
     "sample",
+    "scaling",
     "share",
     "starmap",
     "usable_cores",
@@ -90,6 +94,8 @@ if TYPE_CHECKING:
     from daskkit.checks import check_close, check_equal
     from daskkit.comparison.compare import compare
     from daskkit.comparison.result import Comparison, load
+    from daskkit.comparison.scaled import Scaling
+    from daskkit.comparison.scaling import scaling
     from daskkit.errors import (
         ArgumentError,
         BackendError,
