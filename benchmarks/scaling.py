@@ -4,7 +4,11 @@ Each sample is executed on one and on two workers of a process pool, every batch
 on its worker. The wall time on each number of workers is then predicted from the costs
 on the other one, and has to be within 10 % of what was measured; the parts of each
 ledger have to sum to workers x wall within 1 %. Repeats on both numbers of workers take
-turns, and medians count.
+turns, and the fastest ones count, because they were disturbed least.
+
+A simulation knows nothing of neighbours. Where the machine had no two cores to give,
+which the CPU time of the batches shows, a sample is not judged. The control, `pauses`,
+needs no cores: its items sleep, for uneven times.
 
     python benchmarks/scaling.py [SAMPLE ...]
 """
@@ -26,26 +30,36 @@ from daskkit.comparison.ledger import make_ledger, make_trace
 from daskkit.comparison.simulate import Costs, estimate_costs, simulate
 from daskkit.run.threads import thread_variables
 
-SAMPLES = ("pi", "fractal", "flights", "words", "bootstrap", "landmask")
+SAMPLES = ("pauses", "pi", "fractal", "flights", "words", "bootstrap", "landmask")
 COUNTS = (1, 2)
-REPEATS = 7
+REPEATS = 15
 BATCHES = 16
 TOLERANCE = 0.10
+# With less CPU time than this share of their wall time, workers had to share a core.
+ENOUGH_CPU = 0.9
+
+
+def make_sample(name: str, size: str) -> dk.Workload:
+    """Return a sample, or the control."""
+    if name == "pauses":
+        waits = np.random.default_rng(0).gamma(2.0, 0.005, 96).tolist()
+        return dk.Workload("pauses", time.sleep, waits)
+    return dk.sample(name, size)
 
 
 def load_sample(name: str, size: str) -> None:
     """Keep a sample in a worker, so that items need not be sent."""
     global workload, items  # noqa: PLW0603 - a worker's own
-    workload = dk.sample(name, size)
+    workload = make_sample(name, size)
     items = list(workload.items)
 
 
-def run_batch(first: int, stop: int) -> tuple[list[Any], Stamp]:
-    """Execute some items and say when."""
+def run_batch(first: int, stop: int) -> tuple[Any, Stamp]:
+    """Execute some items, combine their results, and say when."""
     start_s, cpu_s = time.perf_counter(), time.thread_time()
-    results = [workload.func(item) for item in items[first:stop]]
+    answer = workload.finish([workload.func(item) for item in items[first:stop]])
     end_s, cpu_s = time.perf_counter(), time.thread_time() - cpu_s
-    return results, Stamp(str(os.getpid()), start_s, end_s, cpu_s, first, stop - first)
+    return answer, Stamp(str(os.getpid()), start_s, end_s, cpu_s, first, stop - first)
 
 
 def run_call(pool: Any, n_workers: int, n_items: int) -> Trace:
@@ -60,7 +74,7 @@ def run_call(pool: Any, n_workers: int, n_items: int) -> Trace:
 
 def measure(name: str, size: str) -> dict[int, list[Trace]]:
     """Return traces of all repeats by the number of workers, which take turns."""
-    n_items = len(dk.sample(name, size).items)
+    n_items = len(make_sample(name, size).items)
     context = get_context("spawn")
     pools = {n: context.Pool(n, load_sample, (name, size)) for n in COUNTS}
     try:
@@ -77,29 +91,29 @@ def measure(name: str, size: str) -> dict[int, list[Trace]]:
     return traces
 
 
-def check_sample(name: str, size: str) -> bool:
-    """Predict each number of workers from the other one; return whether it passes."""
+def check_sample(name: str, size: str) -> str:
+    """Predict each number of workers from the other one; return the worse word."""
     traces = measure(name, size)
-    medians = {n: sorted(some, key=_wall)[REPEATS // 2] for n, some in traces.items()}
-    passed = True
+    fastest = {n: min(some, key=_wall) for n, some in traces.items()}
+    given = min(map(_cpu_share, fastest.values()))
+    words = []
     for known, asked in ((1, 2), (2, 1)):
         walls = [trace.wall_s for trace in traces[known]]
-        told = simulate(estimate_costs(medians[known], walls), n_workers=asked)
-        real_s = medians[asked].wall_s
+        told = simulate(estimate_costs(fastest[known], walls), n_workers=asked)
+        real_s = fastest[asked].wall_s
         error = told.wall_s / real_s - 1
-        compute = {n: _busy(trace) for n, trace in medians.items()}
-        ledger = make_ledger(medians[asked])
+        ledger = make_ledger(fastest[asked])
         off = sum(ledger.parts().values()) / (asked * real_s) - 1
         fine = abs(error) <= TOLERANCE and abs(off) <= 0.01
-        passed &= fine
+        judged = name == "pauses" or given >= ENOUGH_CPU
+        words.append("NOT JUDGED" if not judged else "PASS" if fine else "FAIL")
+        why = "" if judged else f", {given:.0%} of a core for each worker"
         print(
-            f"{name:10} {size:6} {known} -> {asked}: {100 * error:+5.1f} % "
-            f"(wanted: 10), parts {100 * off:+.2f} % off; items take "
-            f"{compute[2] / compute[1]:.2f} times as long on two as on one: "
-            f"{'PASS' if fine else 'FAIL'}",
+            f"{name:10} {known} -> {asked} workers: {100 * error:+5.1f} % (wanted: 10),"
+            f" parts {100 * off:+.2f} % off (wanted: 1): {words[-1]}{why}",
             flush=True,
         )
-    return passed
+    return min(words)  # in the order of the alphabet: FAIL, NOT JUDGED, PASS
 
 
 def time_simulator() -> None:
@@ -117,20 +131,23 @@ def time_simulator() -> None:
         )
 
 
-def main(names: tuple[str, ...] = SAMPLES, size: str = "full") -> int:
-    """Check all samples; return 0 if all pass, else 1."""
+def main(names: tuple[str, ...] = SAMPLES, size: str = "small") -> int:
+    """Check all samples; return 0 if all were judged and passed, else 1."""
     os.environ.update(thread_variables(1))
     time_simulator()
-    passed = [check_sample(name, size) for name in names]
-    return 0 if all(passed) else 1
+    words = [check_sample(name, size) for name in names]
+    if "NOT JUDGED" in words:
+        print("The machine was busy: run this again when it is not.", flush=True)
+    return 0 if set(words) == {"PASS"} else 1
 
 
 def _wall(trace: Trace) -> float:
     return trace.wall_s
 
 
-def _busy(trace: Trace) -> float:
-    return sum(stamp.end_s - stamp.start_s for stamp in trace.stamps)
+def _cpu_share(trace: Trace) -> float:
+    busy_s = sum(stamp.end_s - stamp.start_s for stamp in trace.stamps)
+    return sum(stamp.cpu_s for stamp in trace.stamps) / busy_s
 
 
 if __name__ == "__main__":
