@@ -28,6 +28,7 @@ DOCUMENTS = [
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "docs/architecture.md",
+        "docs/lazy.md",
         "docs/verbs.md",
     )
 ]
@@ -95,10 +96,9 @@ def test_examples_of_the_readme_run(tmp_path):
     assert left == {"script.py", "comparison.html", "comparison.json"}
 
 
-@pytest.mark.slow
-def test_examples_of_the_verbs_run(tmp_path):
-    """As one plain script, in which nothing goes wrong but what is meant to."""
-    text = (ROOT / "docs/verbs.md").read_text(encoding="utf-8")
+def _run_examples(tmp_path, document):
+    """Run a document's Python blocks as one plain script; return what it prints."""
+    text = (ROOT / document).read_text(encoding="utf-8")
     script = tmp_path / "script.py"
     script.write_text("\n".join(_blocks(text, "python")), encoding="utf-8")
     done = subprocess.run(
@@ -111,8 +111,21 @@ def test_examples_of_the_verbs_run(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "Plan for count_divisors: " in done.stdout
-    assert "raised by item 37 (value 37) in " in done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_examples_of_the_verbs_run(tmp_path):
+    """As one plain script, in which nothing goes wrong but what is meant to."""
+    out = _run_examples(tmp_path, "docs/verbs.md")
+    assert "Plan for count_divisors: " in out
+    assert "raised by item 37 (value 37) in " in out
+
+
+@pytest.mark.slow
+def test_examples_of_the_lazy_verbs_run(tmp_path):
+    """As one plain script, whose assertions hold."""
+    assert _run_examples(tmp_path, "docs/lazy.md") == ""
 
 
 def test_recipe_for_a_back_end_keeps_the_contract():

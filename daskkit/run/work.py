@@ -33,7 +33,7 @@ class Work:
     #: See `Job.each`.
     each: Callable[[Sequence[Any], list[Any]], None] | None = None
     #: See `Job.describe`.
-    describe: Callable[[Any], str] | None = None
+    describe: Callable[[int, Any], str] | None = None
 
 
 def execute(work: Work, **options: Unpack[Options]) -> Any:
