@@ -30,6 +30,7 @@ _HOMES = {
     "WorkerDiedError": "daskkit.errors",
     "Workload": "daskkit.records",
     "WorkloadError": "daskkit.errors",
+    "apply": "daskkit.frames.apply",
     "build_bag": "daskkit.graphs.bag",
     "build_delayed": "daskkit.graphs.delayed",
     "check_close": "daskkit.checks",
@@ -41,8 +42,10 @@ _HOMES = {
     "lazy": "daskkit.lazy",
     "load": "daskkit.comparison.result",
     "map": "daskkit.verbs",
+    "map_partitions": "daskkit.frames.partitions",
     "map_reduce": "daskkit.verbs",
     "plan": "daskkit.verbs",
+    "read_files": "daskkit.frames.partitions",
     "sample": "daskkit.samples.registry",
     "share": "daskkit.transport.shared",
     "starmap": "daskkit.verbs",
@@ -70,6 +73,7 @@ __all__ = [
     "Workload",
     "WorkloadError",
     "__version__",
+    "apply",
     "build_bag",
     "build_delayed",
     "check_close",
@@ -81,8 +85,10 @@ __all__ = [
     "lazy",
     "load",
     "map",
+    "map_partitions",
     "map_reduce",
     "plan",
+    "read_files",
     "sample",
     "share",
     "starmap",
@@ -106,6 +112,8 @@ if TYPE_CHECKING:
         WorkerDiedError,
         WorkloadError,
     )
+    from daskkit.frames.apply import apply
+    from daskkit.frames.partitions import map_partitions, read_files
     from daskkit.graphs.bag import build_bag
     from daskkit.graphs.delayed import build_delayed
     from daskkit.records import Workload

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 import daskkit as dk
 from daskkit import lazy
 from daskkit.graphs.pipeline import find_pieces
+from daskkit.graphs.work import build_work
 from daskkit.run.work import Work, execute
 
 # "distributed" is the client of the shared cluster, two worker processes.
@@ -156,7 +157,7 @@ def test_nothing_is_computed_until_asked(tmp_path):
     lazy.starmap(fail, [(1, 2)])
     lazy.pipeline(range(3), fail, fail)
     lazy.tree_reduce([lazy.map_reduce(fail, range(3), fail)], fail)
-    lazy._make_lazy(Work("work", fail, range(3), finish=fail), None, None, None)
+    build_work(Work("work", fail, range(3), finish=fail))
 
 
 def test_verbs_within_an_item_are_plain_loops(shared_client):
@@ -324,7 +325,7 @@ def test_work_is_finished_from_all_results(compute):
     plain = Work("squares", square, range(30), finish=np.array)
     by_each = Work("halves", divide, range(6), finish=tuple, each=_each)
     for work in (plain, by_each):
-        answer = compute(lazy._make_lazy(work, None, 4, None))
+        answer = compute(build_work(work, batch_size=4))
         expected = execute(work)
         assert type(answer) is type(expected)
         np.testing.assert_array_equal(answer, expected)
@@ -334,7 +335,7 @@ def test_work_describes_its_items_in_errors(compute):
     """What an item is called goes along to where it fails."""
     work = Work("halves", divide, range(12), each=_each, describe=_name_row)
     with pytest.raises(ZeroDivisionError) as caught:
-        compute(lazy._make_lazy(work, 3, None, None))
+        compute(build_work(work, npartitions=3))
     assert caught.value.__notes__ == ["raised by row 7 (label 'h')"]
 
 
@@ -342,7 +343,7 @@ def test_large_data_of_a_work_are_shared(shared_client):
     """A captured array travels by shared memory; the answer is an ordinary array."""
     array = np.arange(1_000_000.0)
     work = Work("slices", lambda i: array[i::10] * 2, range(10), finish=np.stack)
-    answer = lazy._make_lazy(work, None, None, None).compute()
+    answer = build_work(work).compute()
     np.testing.assert_array_equal(
         answer, np.stack([array[i::10] * 2 for i in range(10)])
     )
@@ -428,9 +429,7 @@ def test_layers_are_named_after_the_function():
     assert layers == ["square-map", "square-combine", "square-combine"]
     assert key_split(lazy.map(square, range(3), name="areas").name) == "areas-map"
     work = Work("erode", square, range(3))
-    assert [
-        key_split(n) for n in lazy._make_lazy(work, None, None, None).dask.layers
-    ] == [
+    assert [key_split(n) for n in build_work(work).dask.layers] == [
         "erode-map",
         "erode-finish",
     ]
@@ -450,7 +449,7 @@ def test_equal_calls_are_computed_twice():
         lambda: lazy.pipeline(range(3), square, str),
         lambda: lazy.tree_reduce(parts, sum),
         lambda: lazy.tree_reduce(bag, sum),
-        lambda: lazy._make_lazy(Work("w", square, range(3)), None, None, None),
+        lambda: build_work(Work("w", square, range(3))),
     ):
         keys = [set(map(str, dask.core.flatten(build().__dask_keys__()))) for _ in "ab"]
         assert not keys[0] & keys[1]

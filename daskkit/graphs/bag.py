@@ -81,7 +81,7 @@ def make_bag(job: Job, items: Sequence[Any], npartitions: int) -> PartitionBag:
     [1, 2]
     """
     chain = Chain()
-    chain.add(*make_part_layer(Step.of(job), items, npartitions))
+    chain.add(*make_part_layer(Carried(Step.of(job)), items, npartitions))
     return PartitionBag(chain.graph, chain.top, npartitions)
 
 

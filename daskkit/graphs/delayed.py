@@ -10,6 +10,7 @@ from daskkit.graphs.layers import Chain, make_part_layer
 from daskkit.graphs.partitions import SPLIT_EVERY, choose_npartitions
 from daskkit.graphs.tasks import Step
 from daskkit.run.job import Job
+from daskkit.transport.carried import Carried
 from daskkit.transport.errors import clear_errors
 
 if TYPE_CHECKING:
@@ -90,9 +91,10 @@ def make_answer(
     2
     """
     chain = Chain()
-    chain.add(*make_part_layer(Step.of(job), items, npartitions))
+    step = Carried(Step.of(job, finish=finish))
+    chain.add(*make_part_layer(step, items, npartitions))
     if job.combine is None:
-        chain.finish(finish, job.name)
+        chain.finish(step)
     else:
         chain.combine(job.combine, job.name, SPLIT_EVERY)
     return Answer.of(chain)

@@ -15,21 +15,19 @@ from daskkit.transport.carried import Carried
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from daskkit.graphs.tasks import Step
-
 __all__ = ["Chain", "make_part_layer"]
 
 _Tasks = dict[Any, Task]
 
 
 def make_part_layer(
-    step: Step, items: Sequence[Any], npartitions: int, *, kind: type[Task] = Task
+    step: Carried, items: Sequence[Any], npartitions: int, *, kind: type[Task] = Task
 ) -> tuple[str, _Tasks]:
     """Return the layer that executes items: its name, and a task for each part.
 
     Parameters
     ----------
-    step : Step
+    step : Carried of Step
         What is done to each item.
     items : sequence
         Anything with a length and slices.
@@ -47,15 +45,15 @@ def make_part_layer(
     --------
     >>> from daskkit.graphs.tasks import Step
     >>> from daskkit.run.job import Job
-    >>> name, tasks = make_part_layer(Step.of(Job(abs, "abs")), range(9), 3)
+    >>> step = Carried(Step.of(Job(abs, "abs")))
+    >>> name, tasks = make_part_layer(step, range(9), 3)
     >>> name[:8], len(tasks)
     ('abs-map-', 3)
     """
-    name = make_layer_name(step.job.name, "map")
-    carried = Carried(step)
+    name = make_layer_name(step.get().job.name, "map")
     edges = find_edges(len(items), npartitions)
     tasks = {
-        (name, i): kind((name, i), run_part, carried, Carried(items[start:stop]), start)
+        (name, i): kind((name, i), run_part, step, Carried(items[start:stop]), start)
         for i, (start, stop) in enumerate(itertools.pairwise(edges))
     }
     return name, tasks
@@ -122,9 +120,8 @@ class Chain:
                 tasks[key] = Task(key, combine_parts, carried, *references)
             self.add(layer, tasks)
 
-    def finish(self, finish: Callable[[list[Any]], Any], name: str) -> None:
-        """Add the one task that makes the answer of all results."""
-        layer = make_layer_name(name, "finish")
+    def finish(self, step: Carried) -> None:
+        """Add the one task in which a step makes its answer of all results."""
+        layer = make_layer_name(step.get().job.name, "finish")
         key = (layer, 0)
-        references = map(TaskRef, self.keys)
-        self.add(layer, {key: Task(key, finish_parts, Carried(finish), *references)})
+        self.add(layer, {key: Task(key, finish_parts, step, *map(TaskRef, self.keys))})

@@ -117,7 +117,7 @@ def make_pipeline(
     edges: list[int] = []
     for i, stage in enumerate(stages):
         place = f" of stage {i + 1} ({stage.job.name})" if len(stages) > 1 else ""
-        step = Step.of(stage.job, place=place)
+        step = Carried(Step.of(stage.job, place=place))
         # What follows the last stage, and its way to the caller, may be fused with it.
         kind = _StageTask if i < len(stages) - 1 else Task
         before = edges
@@ -171,20 +171,19 @@ def find_pieces(
 
 
 def _make_stage_layer(
-    step: Step,
+    step: Carried,
     keys: Sequence[Any],
     before: Sequence[int],
     edges: Sequence[int],
     kind: type[Task],
 ) -> tuple[str, dict[Any, Task]]:
-    name = make_layer_name(step.job.name, "map")
-    carried = Carried(step)
+    name = make_layer_name(step.get().job.name, "map")
     tasks = {}
     for i, pieces in enumerate(find_pieces(before, edges)):
         key = (name, i)
         references = [TaskRef(keys[number]) for number, _ in pieces]
         slices = tuple(piece for _, piece in pieces)
-        tasks[key] = kind(key, run_pieces, carried, slices, edges[i], *references)
+        tasks[key] = kind(key, run_pieces, step, slices, edges[i], *references)
     return name, tasks
 
 

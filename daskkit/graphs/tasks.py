@@ -34,6 +34,9 @@ class Step:
     describe: Callable[[int, Any], str] | None = None
     #: ``combine(results)`` makes one answer of a part's results; None keeps them.
     combine: Callable[[list[Any]], Any] | None = None
+    #: ``finish(results)`` makes the answer of all results, as the last task. It is
+    #: carried along because it may know the same data: they are shared once.
+    finish: Callable[[list[Any]], Any] = list
     #: Where in a pipeline, such as ``" of stage 2 (parse)"``, for messages.
     place: str = ""
 
@@ -159,13 +162,13 @@ def combine_parts(combine: Carried, *parts: Any) -> Any:
     return leave_worker(combine.get()(list(parts)))
 
 
-def finish_parts(finish: Carried, *parts: Sequence[Any]) -> Any:
+def finish_parts(step: Carried, *parts: Sequence[Any]) -> Any:
     """Return what is made of all results.
 
     Parameters
     ----------
-    finish : Carried of callable
-        ``finish(results)``, see `daskkit.run.work.Work`.
+    step : Carried of Step
+        Whose `finish` makes it.
     *parts : sequence
         Results, in the order of the items.
 
@@ -175,12 +178,13 @@ def finish_parts(finish: Carried, *parts: Sequence[Any]) -> Any:
 
     Examples
     --------
+    >>> from daskkit.run.job import Job
     >>> from daskkit.transport.carried import Carried
-    >>> finish_parts(Carried(list), [1, 2], [3])
-    [1, 2, 3]
+    >>> finish_parts(Carried(Step.of(Job(abs, "abs"), finish=sum)), [1, 2], [3])
+    6
     """
     results = [result for part in parts for result in part]
-    return leave_worker(finish.get()(results))
+    return leave_worker(step.get().finish(results))
 
 
 def _raise(error: BaseException) -> NoReturn:
