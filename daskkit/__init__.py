@@ -42,10 +42,13 @@ _HOMES = {
     "lazy": "daskkit.lazy",
     "load": "daskkit.comparison.result",
     "map": "daskkit.verbs",
+    "map_blocks": "daskkit.arrays.mapping",
     "map_partitions": "daskkit.frames.partitions",
     "map_reduce": "daskkit.verbs",
+    "monte_carlo": "daskkit.arrays.streams",
     "plan": "daskkit.verbs",
     "read_files": "daskkit.frames.partitions",
+    "reduce_blocks": "daskkit.arrays.mapping",
     "sample": "daskkit.samples.registry",
     "share": "daskkit.transport.shared",
     "starmap": "daskkit.verbs",
@@ -85,10 +88,13 @@ __all__ = [
     "lazy",
     "load",
     "map",
+    "map_blocks",
     "map_partitions",
     "map_reduce",
+    "monte_carlo",
     "plan",
     "read_files",
+    "reduce_blocks",
     "sample",
     "share",
     "starmap",
@@ -97,6 +103,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from daskkit import lazy
+    from daskkit.arrays.mapping import map_blocks, reduce_blocks
+    from daskkit.arrays.streams import monte_carlo
     from daskkit.checks import check_close, check_equal
     from daskkit.comparison.compare import compare
     from daskkit.comparison.result import Comparison, load

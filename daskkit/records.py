@@ -54,6 +54,9 @@ class Workload:
         ``check(result, expected)`` raises where a result differs from the plain
         loop's. The default, `check_equal`, compares exactly; `check_close` makes one
         with a tolerance for floating-point sums.
+    compiled : callable, optional
+        ``compiled()`` compiles, with Numba for example, and returns what takes the
+        place of `func`: a function for one item, which should release the GIL.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class Workload:
     combine: Callable[[list[Any]], Any] | None = None
     vectorized: Callable[[Any], Any] | None = None
     check: Callable[[Any, Any], None] | None = None
+    compiled: Callable[[], Callable[[Any], Any]] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -84,7 +88,7 @@ class Workload:
                 f"received {_describe(self.func)}"
             )
             raise WorkloadError(msg)
-        for field in ("combine", "vectorized", "check"):
+        for field in ("combine", "vectorized", "check", "compiled"):
             value = getattr(self, field)
             if value is not None and not callable(value):
                 msg = (
@@ -172,6 +176,8 @@ class Run:
     #: Peak memory of the whole process tree in bytes, from an execution of its own;
     #: NaN where it could not be read.
     peak_memory_bytes: float = math.nan
+    #: What went wrong when it was told to stop, or what it left behind, or None.
+    leftovers: str | None = None
 
     @property
     def cold_s(self) -> float:
@@ -212,6 +218,8 @@ class Summary:
     backend: str
     #: Workers that it was given.
     workers: int
+    #: How it cuts the work, in its own terms.
+    setting: str
     #: See `Run.status`.
     status: Status
     #: Start-up and first execution in seconds.

@@ -28,7 +28,10 @@ DOCUMENTS = [
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "docs/architecture.md",
+        "docs/arrays.md",
+        "docs/frames.md",
         "docs/lazy.md",
+        "docs/peers.md",
         "docs/samples.md",
         "docs/verbs.md",
     )
@@ -139,6 +142,12 @@ def test_examples_of_the_samples_run(tmp_path):
     assert _run_examples(tmp_path, "docs/samples.md") == ""
 
 
+@pytest.mark.slow
+def test_examples_of_the_arrays_run(tmp_path):
+    """As one plain script; they check their results themselves."""
+    _run_examples(tmp_path, "docs/arrays.md")
+
+
 def test_recipe_for_a_back_end_keeps_the_contract():
     """The back end of CONTRIBUTING.md runs as it stands and returns the loop's answer."""
     blocks = _blocks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), "python")
@@ -226,6 +235,19 @@ def test_readme_lists_every_back_end_and_sample():
     samples = (ROOT / "docs/samples.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(\w+)` \|", samples, flags=re.MULTILINE)
     assert tuple(listed) == sample_registry.names()
+
+
+def test_peers_are_described_with_what_they_are_best_at():
+    """docs/peers.md has a section for each back end on another library."""
+    text = (ROOT / "docs/peers.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+    described = {name for line in headings for name in re.findall(r"`([\w-]+)`", line)}
+    peers = {
+        name
+        for name in backend_registry.names()
+        if name not in backend_registry.DEFAULT_SPECS
+    }
+    assert described == peers
 
 
 def test_options_of_the_readme_exist():

@@ -45,6 +45,8 @@ with contextlib.suppress(ImportError):
 
 NAMES = registry.names()
 COMBINING = ("fractal", "kmeans", "landmask", "pairwise", "pi", "sweep", "words")
+# Samples with a compiled form.
+COMPILING = ("fractal", "pi")
 
 # No example database, which would be a folder in the working tree.
 quick = settings(database=None, deadline=None, max_examples=25)
@@ -93,6 +95,15 @@ def test_vectorized_form_agrees_on_a_part_of_the_items(name):
     for part in (slice(3, 8), slice(0, 1), slice(0, 0)):
         expected = workload.finish(results[part])
         check(workload, workload.vectorized(workload.items[part]), expected)
+
+
+@pytest.mark.parametrize("name", COMPILING)
+def test_compiled_form_returns_the_loops_results(name):
+    """The compiled function returns what func does, item by item, of the same type."""
+    pytest.importorskip("numba")
+    workload, results = loop_over(name)
+    compiled = workload.compiled()
+    check_equal([compiled(item) for item in workload.items], results)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -58,6 +58,12 @@ class _Runner:
             "setting": self._backend.setting,
         }
 
+    def set_chunksize(self, value: str) -> str:
+        """Change the chunk size between two runs; return how the setting is shown."""
+        assert self._backend is not None
+        self._backend.set_chunksize(value)
+        return self._backend.setting
+
     def run(self) -> tuple[float, bytes]:
         """Execute the workload once; return its wall time and pickled answer."""
         assert self._backend is not None
@@ -70,7 +76,8 @@ class _Runner:
     def stop(self) -> None:
         """Stop the back end."""
         if self._backend is not None:
-            self._backend.stop()
+            backend, self._backend = self._backend, None
+            backend.stop()
 
 
 def _describe(error: BaseException) -> str:

@@ -10,6 +10,8 @@ from daskkit.graphs.layers import Chain, make_part_layer
 from daskkit.graphs.partitions import SPLIT_EVERY, choose_npartitions
 from daskkit.graphs.tasks import Step
 from daskkit.run.job import Job
+from daskkit.transport import contact
+from daskkit.transport.bag import deliver_value
 from daskkit.transport.carried import Carried
 from daskkit.transport.errors import clear_errors
 
@@ -110,6 +112,9 @@ class Answer(Delayed):
         """Return the one key that a chain ends in."""
         (key,) = chain.keys
         return cls(key, chain.graph, layer=chain.top)
+
+    def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return deliver_value, (contact.find_place(),)
 
     def compute(self, **kwargs: Any) -> Any:
         """Return the answer; see `dask.delayed.Delayed.compute`."""

@@ -495,6 +495,7 @@ class Feeder:
         if call.is_over:
             return
         if can_fork():
+            call.job.prepare_to_leave()
             sequence = call.source.sequence
             try:
                 lanes = fork_lanes(self._n_wanted, call.job, sequence)

@@ -61,6 +61,8 @@ class Job:
     #: ``describe(index, item)`` is what an item is called in messages, such as ``"row 3
     #: (label 'x')"``; None shows its index and value. Stays in the caller.
     describe: Callable[[int, Any], str] | None = None
+    #: Called in the caller before another process is told of the job. Stays there.
+    before_leaving: Callable[[], None] | None = None
 
     def name_item(self, index: int, item: Any) -> str:
         """Return what an item is called in messages.
@@ -74,9 +76,20 @@ class Job:
             return self.describe(index, item)
         return f"item {index} (value {short_repr(item)})"
 
+    def prepare_to_leave(self) -> None:
+        """Do what is to be done before another process is told of the job.
+
+        Examples
+        --------
+        >>> Job(abs, "abs", before_leaving=lambda: print("leaves")).prepare_to_leave()
+        leaves
+        """
+        if self.before_leaving is not None:
+            self.before_leaving()
+
     def __getstate__(self) -> dict[str, Any]:
-        # It may hold all labels of a frame.
-        return {**self.__dict__, "describe": None}
+        # `describe` may hold all labels of a frame.
+        return {**self.__dict__, "describe": None, "before_leaving": None}
 
 
 class Caught(NamedTuple):

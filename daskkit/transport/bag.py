@@ -40,7 +40,14 @@ if TYPE_CHECKING:
     from daskkit.transport.auto import Packed
     from daskkit.transport.contact import Place
 
-__all__ = ["PartitionBag", "PartitionItem", "is_on_wire", "leave_worker", "wrap_bag"]
+__all__ = [
+    "PartitionBag",
+    "PartitionItem",
+    "deliver_value",
+    "is_on_wire",
+    "leave_worker",
+    "wrap_bag",
+]
 
 _Graph = dict[Any, GraphNode]
 
@@ -190,6 +197,24 @@ class _Delivery(partition.Partition):
         return _join, tuple(self.parts)
 
 
+class _Parcel:
+    """A packed value on a worker that arrives at the caller as the value itself.
+
+    The worker keeps it, and with it shared memory, until the caller has it.
+    """
+
+    __slots__ = ("packed",)
+
+    def __init__(self, packed: Packed) -> None:
+        self.packed = packed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _join, (self.packed,)
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + sys.getsizeof(self.packed)
+
+
 def pack_partition(items: Any) -> Any:
     """Return a partition in the form in which it leaves its worker.
 
@@ -250,6 +275,27 @@ def deliver_item(results: list[Any]) -> Any:
     object
     """
     return leave_worker(core.finalize_item(results))
+
+
+def deliver_value(results: list[Any], home: Place) -> Any:
+    """Return the one value of a delayed object; runs as the last task.
+
+    Parameters
+    ----------
+    results : list
+        With one element.
+    home : Place
+        Where the caller runs: what it can open is shared with it instead of sent.
+
+    Returns
+    -------
+    object
+        One that arrives as the value was.
+    """
+    (value,) = results
+    if is_on_wire() and home == contact.find_place():
+        return _Parcel(auto.pack(value))
+    return leave_worker(value)
 
 
 def leave_worker(value: Any) -> Any:
