@@ -38,6 +38,8 @@ MB = 10**6
 SEED = 2026
 # The "fraction of a millisecond" that a call on a small array may cost.
 WANTED_SMALL_MS = 0.5
+# How often the memory of all processes is read, which takes long for a gigabyte.
+LOOK_S = 0.1
 
 
 # What the workers execute.
@@ -144,7 +146,7 @@ def compare_on(land, func, peers, n_rounds, title, *, axis=0, overlap=0, dtype=b
         forget_cached()
         gc.collect()
         before = tree_pss()
-        with peak_pss() as peak:
+        with peak_pss(LOOK_S) as peak:
             checked(run)
         peaks[name] = peak[0] - before
     walls = {name: [] for name in contestants}

@@ -234,6 +234,17 @@ def test_dtype_of_the_first_block_decides(shared_client, where):
 
 
 @pytest.mark.parametrize("where", PLACES)
+def test_texts_are_not_cut_off(shared_client, where):
+    """Longer ones than the first block's are an error, shorter ones are fine."""
+    texts = lambda block: np.array([str(number) for number in block])
+    array = np.array([10, 2, 30])
+    result = dk.map_blocks(texts, array, blocks=3, where=where)
+    dk.check_equal(result, np.array(["10", "2", "30"]))
+    with pytest.raises(dk.ArgumentError, match=r"dtype <U3 for block \(1,\) \[1:2\]"):
+        dk.map_blocks(texts, [10, 200], blocks=2, where=where)
+
+
+@pytest.mark.parametrize("where", PLACES)
 def test_axes_that_are_not_cut_may_change(shared_client, where):
     """Their length is that of the first block; another is an error."""
     array = np.arange(80).reshape(8, 10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import warnings
 from pathlib import Path
 
 import dask
@@ -42,7 +43,10 @@ def n_files():
 
 def put_in_child(sent, region, values):
     """Put a part from a forked process; return its exit code: 0 if that went well."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of threads; the child only writes, and ends.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         code = 2
         try:

@@ -104,8 +104,10 @@ class Assembly:
                 f"first block it has to be {tuple(shape)}"
             )
             raise ArgumentError(msg)
+        # As an assignment casts, but one that would cut off longer texts.
+        casting: Any = "safe" if layout.dtype.kind in "SU" else "same_kind"
         if result.dtype != layout.dtype and not np.can_cast(
-            result.dtype, layout.dtype, "same_kind"
+            result.dtype, layout.dtype, casting
         ):
             msg = (
                 f"func returned dtype {result.dtype} for {self.cut.describe(number)}, "

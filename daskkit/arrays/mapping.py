@@ -45,7 +45,7 @@ def map_blocks(
         many axes, and of the block's length along those that are cut; other axes may
         change their length, and the dtype may change. What it returns for the first
         block decides for all: other dtypes are cast as NumPy's assignment does, if the
-        kind stays the same.
+        kind stays the same and no text is cut off.
     array : array_like
         Anything that `numpy.asarray` takes, of at least one axis.
     axis : int or tuple of int, default 0
