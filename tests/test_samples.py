@@ -1,8 +1,6 @@
 """The samples: both forms agree, and no partitioning changes an answer."""
 
-import contextlib
 import functools
-import importlib
 import importlib.util
 import itertools
 import math
@@ -21,6 +19,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import daskkit as dk
 from daskkit.checks import check_equal
 from daskkit.errors import BackendUnavailableError, WorkloadError
 from daskkit.records import Workload
@@ -38,10 +37,6 @@ from daskkit.samples import (
     sweep,
     words,
 )
-
-# It sets environment variables when it is imported, and leaves them.
-with contextlib.suppress(ImportError):
-    importlib.import_module("sklearn")
 
 NAMES = registry.names()
 COMBINING = ("fractal", "kmeans", "landmask", "pairwise", "pi", "sweep", "words")
@@ -413,6 +408,20 @@ def test_no_points_are_no_estimate():
     assert math.isnan(pi.add_tallies([]).pi)
 
 
+def test_pi_is_the_verbs_monte_carlo():
+    """Blocks of `dk.monte_carlo` draw the same points, by the same streams."""
+    workload, results = loop_over("pi")
+    n_blocks, points = pi.SIZES["small"]
+
+    def count(rng, size):
+        x, y = rng.random((size, 2)).T
+        return pi.Tally(int(np.count_nonzero(x * x + y * y <= 1.0)), size)
+
+    n, options = n_blocks * points, {"seed": pi.SEED, "block_size": points}
+    tally = dk.monte_carlo(count, n, combine=pi.add_tallies, **options)
+    assert tally == workload.finish(results)
+
+
 # --- fractal --------------------------------------------------------------------
 
 
@@ -672,6 +681,15 @@ def test_windows_are_sorted_in_portions(monkeypatch):
     airport = make_airport(np.random.default_rng(1).integers(0, 90, 120))
     expected = [rolling.find_worst_spell(airport)]
     assert rolling.find_worst_spells([airport]) == expected
+
+
+def test_rolling_is_the_verbs_apply():
+    """`dk.apply` on pandas' own windows finds the same spells."""
+    workload, results = loop_over("rolling")
+    for airport, spell in zip(workload.items[:3], results, strict=False):
+        windows = pd.Series(airport.delays).rolling(rolling.WINDOW)
+        means = dk.apply(windows, rolling.trimmed_mean, raw=True)
+        assert means.max() == spell.delay_min
 
 
 # --- pairwise -------------------------------------------------------------------
