@@ -8,7 +8,7 @@ from pathlib import Path
 
 from daskkit.errors import DaskkitError
 
-__all__ = ["check_writable", "write_text"]
+__all__ = ["check_writable", "write_bytes", "write_text"]
 
 
 def check_writable(path: str | os.PathLike[str], example: str) -> Path:
@@ -63,19 +63,39 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     DaskkitError
         If the file can't be written; nothing is left of it.
     """
+    # A name that came from undecodable bytes has surrogates, which UTF-8 lacks.
+    return write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write a file, so that a reader finds the old one or the new one, whole.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Replaced if it exists; only its owner can read the new file (mode 0600).
+    content : bytes
+        All of it.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    DaskkitError
+        If the file can't be written; nothing is left of it.
+    """
     # A link is followed, not replaced.
     target = check_writable(path, "report.html").resolve()
     try:
         descriptor, name = tempfile.mkstemp(
-            prefix=f".{target.name}.", dir=target.parent, text=True
+            prefix=f".{target.name}.", dir=target.parent
         )
         temporary = Path(name)
         try:
-            # A name that came from undecodable bytes has surrogates, which UTF-8 lacks.
-            with os.fdopen(
-                descriptor, "w", encoding="utf-8", errors="backslashreplace"
-            ) as file:
-                file.write(text)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -10,10 +10,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from daskkit.errors import WorkloadError
 from daskkit.loop import index_of_failure, name_item, short_repr
+
+if TYPE_CHECKING:
+    from daskkit.accounts import Trace
 
 __all__ = ["FEWEST_ROUNDS", "Host", "Repeat", "Run", "Status", "Summary", "Workload"]
 
@@ -178,6 +181,8 @@ class Run:
     peak_memory_bytes: float = math.nan
     #: What went wrong when it was told to stop, or what it left behind, or None.
     leftovers: str | None = None
+    #: One warm execution seen from inside, or None if no batch was stamped.
+    trace: Trace | None = None
 
     @property
     def cold_s(self) -> float:

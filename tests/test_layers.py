@@ -20,7 +20,7 @@ ROWS = [
     ["arrays", "frames", "graphs"],
     ["run", "report"],
     ["transport", "records", "checks", "loop", "progress", "files"],
-    ["errors", "units"],
+    ["accounts", "errors", "units"],
 ]
 # Within the lowest rooms: who may import whom.
 SAME_ROW = {("records", "loop"), ("checks", "loop"), ("loop", "transport")}

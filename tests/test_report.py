@@ -15,7 +15,7 @@ import pytest
 
 from daskkit.errors import DaskkitError
 from daskkit.records import Host, Repeat, Run, Summary
-from daskkit.report import figures
+from daskkit.report import figures, theme
 from daskkit.report.page import (
     Section,
     format_fragment,
@@ -512,7 +512,7 @@ def test_figures_follow_the_colour_scheme(driver, tmp_path):
         "return Bokeh.documents.map(d => d.get_model_by_name('median')"
         ".data_source.get('color')[1])"
     )
-    light, dark = figures.PALETTE["faster"]
+    light, dark = theme.PALETTE["faster"]
     assert driver.execute_script(color) == [light, light]
     with emulated(driver, "prefers-color-scheme", "dark"):
         deadline = time.monotonic() + 30

@@ -9,6 +9,13 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from daskkit.accounts import Stamp, Trace
+from daskkit.comparison.advice import explain
+from daskkit.comparison.ledger import make_ledger, tabulate
+from daskkit.comparison.pictures import draw
+from daskkit.comparison.simulate import estimate_costs, simulate
 from daskkit.comparison.stats import summarize
 from daskkit.comparison.verdict import format_verdict
 from daskkit.errors import DaskkitError
@@ -22,7 +29,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from daskkit.accounts import Prediction
     from daskkit.report.page import Section
+    from daskkit.report.picture import Picture
 
 __all__ = ["Comparison", "check_report_path", "load", "save_report"]
 
@@ -79,6 +88,142 @@ class Comparison:
         columns = [field.name for field in dataclasses.fields(Summary)]
         rows = [dataclasses.astuple(row) for row in self.summaries]
         return pd.DataFrame(rows, columns=columns)
+
+    def ledger(self) -> pd.DataFrame:
+        """Return where the core-seconds of one warm execution went, one row a back end.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``backend``, ``workers``, ``wall_s`` and the parts of
+            `daskkit.accounts.Ledger` in core-seconds, which sum to workers x wall;
+            then each of them in per cent of that, as ``startup_percent`` and so on.
+            Back ends whose batches were not stamped have no row.
+        """
+        return tabulate(self.runs)
+
+    def explain(self, backend: str | None = None) -> str:
+        """Return where the core-seconds of a back end went, and what to do about it.
+
+        Parameters
+        ----------
+        backend : str, optional
+            A row's name. Default: the fastest row of which there is a ledger, the
+            plain loop aside.
+
+        Returns
+        -------
+        str
+            One sentence a line.
+
+        Raises
+        ------
+        DaskkitError
+            If there is no such row, or no ledger of it.
+        """
+        run = self._find_traced(backend)
+        assert run.trace is not None
+        ledger = make_ledger(run.trace)
+        loop = self.runs[0]
+        loop_s = (
+            None if run is loop else float(np.median([r.cpu_s for r in loop.repeats]))
+        )
+        return "\n".join(explain(ledger, run.trace, loop_s=loop_s))
+
+    def what_if(
+        self,
+        *,
+        backend: str | None = None,
+        n_workers: int | None = None,
+        batch_size: int | None = None,
+        n_items: int | None = None,
+        item_cost: float = 1.0,
+        bandwidth: float | None = None,
+    ) -> Prediction:
+        """Return what the workload would take if something were otherwise.
+
+        Simulates the schedule with the measured costs of a row; executes nothing.
+
+        Parameters
+        ----------
+        backend : str, optional
+            The row whose costs are taken. Default: as for `explain`.
+        n_workers : int, optional
+            Workers. Default: as many as the row had.
+        batch_size : int, optional
+            Items in each batch. Default: the batches of the row.
+        n_items : int, optional
+            Items. Default: those of the workload.
+        item_cost : float, default 1.0
+            Factor on what an item costs: 0.5 makes func twice as fast.
+        bandwidth : float, optional
+            Bytes a second between the caller and all workers together. Default: as
+            measured.
+
+        Returns
+        -------
+        daskkit.accounts.Prediction
+            Wall time with a 90 % interval, and its ledger.
+
+        Raises
+        ------
+        DaskkitError
+            If there is no such row, no ledger of it, or a number isn't allowed.
+        """
+        run = self._find_traced(backend)
+        assert run.trace is not None
+        return simulate(
+            estimate_costs(run.trace, run.walls),
+            n_workers=run.trace.n_workers if n_workers is None else n_workers,
+            batch_size=batch_size,
+            n_items=n_items,
+            item_cost=item_cost,
+            bandwidth=bandwidth,
+        )
+
+    def plot(self, kind: str = "wall_times", *, backend: str | None = None) -> Picture:
+        """Return a picture that shows itself in a notebook.
+
+        Parameters
+        ----------
+        kind : str, default "wall_times"
+            ``"wall_times"``, ``"speedups"``, ``"ledger"``, ``"timeline"``,
+            ``"coordinates"`` or ``"categories"``.
+        backend : str, optional
+            The row whose timeline is drawn. Default: as for `explain`.
+
+        Returns
+        -------
+        daskkit.report.picture.Picture
+            Its ``save("x.png")`` and ``save("x.html")`` write it to a file.
+
+        Raises
+        ------
+        DaskkitError
+            If there is no such kind, or no trace of the row.
+        """
+        return draw(kind, [self.section()], lambda: self._find_traced(backend))
+
+    def _find_traced(self, backend: str | None) -> Run:
+        """Return a run whose batches were stamped: the named one, or the fastest."""
+        if backend is not None and backend not in {run.backend for run in self.runs}:
+            names = ", ".join(run.backend for run in self.runs)
+            msg = f"there is no row {backend!r}; there are: {names}"
+            raise DaskkitError(msg)
+        traced = [
+            run
+            for run in self.runs
+            if run.trace is not None and backend in {None, run.backend}
+        ]
+        if not traced:
+            what = "any row" if backend is None else f"{backend!r}"
+            msg = (
+                f"there is no ledger of {what}: no batch was stamped; back ends that "
+                "failed and files of earlier versions have none"
+            )
+            raise DaskkitError(msg)
+        rivals = [run for run in traced if run is not self.runs[0]] or traced
+        return min(rivals, key=lambda run: float(np.median(run.walls or [math.inf])))
 
     def verdict(self) -> str:
         """Return a few plain sentences that claim what the intervals allow.
@@ -311,7 +456,15 @@ def _read_comparison(fields: dict[str, Any]) -> Comparison:
 
 def _read_run(fields: dict[str, Any]) -> Run:
     repeats = tuple(Repeat(**repeat) for repeat in fields["repeats"])
-    return Run(**{**_with_nan(fields, Run), "repeats": repeats})
+    # Files of earlier versions have none.
+    trace = fields.get("trace")
+    trace = None if trace is None else _read_trace(trace)
+    return Run(**{**_with_nan(fields, Run), "repeats": repeats, "trace": trace})
+
+
+def _read_trace(fields: dict[str, Any]) -> Trace:
+    stamps = tuple(Stamp(**stamp) for stamp in fields["stamps"])
+    return Trace(**{**_with_nan(fields, Trace), "stamps": stamps})
 
 
 def _with_nan(fields: dict[str, Any], record: type) -> dict[str, Any]:

@@ -19,21 +19,19 @@ from bokeh.models import (
     Range1d,
 )
 from bokeh.models.annotations import Span
-from bokeh.plotting import figure
 
+from daskkit.report.theme import color, make_plot, style_axis
 from daskkit.units import format_ratio, format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bokeh.models import Axis
+    from bokeh.plotting import figure
 
     from daskkit.records import Run, Summary
 
 __all__ = [
-    "FONT",
     "LOOKS",
-    "PALETTE",
     "Look",
     "find_loop",
     "is_drawn",
@@ -41,22 +39,6 @@ __all__ = [
     "plot_speedups",
     "plot_wall_times",
 ]
-
-#: Colours by role, on light and on dark ground. The marks are Okabe and Ito's blue and
-#: vermilion (paler on dark ground), which colour-blind readers can tell apart.
-PALETTE = {
-    "ink": ("#1c2128", "#e6e9ed"),
-    "muted": ("#59626d", "#a3acb7"),
-    "grid": ("#e4e7eb", "#2d343c"),
-    "rule": ("#7d8792", "#8792a0"),
-    "ground": ("#ffffff", "#14171b"),
-    "faster": ("#0072b2", "#56b4e9"),
-    "slower": ("#d55e00", "#f28e4b"),
-    "level": ("#6f7883", "#98a2ae"),
-}
-
-#: No font is loaded: each system shows its own.
-FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif'
 
 # Beyond this quotient of the largest and the smallest value, the small ones would
 # share the first twentieth of a linear axis.
@@ -73,7 +55,7 @@ _TIP_REPEATS = 7
 class Look:
     """How a row is drawn; shape and filling say it again without the colour."""
 
-    #: Role in `PALETTE`.
+    #: Role in `theme.PALETTE`.
     role: str
     #: Bokeh's name of the marker.
     marker: str
@@ -256,45 +238,22 @@ def _make_figure(
     finite = [number for number in values if math.isfinite(number)] or [1.0]
     low, high = min(finite), max(finite) or 1.0
     is_log = 0.0 < low < high / _LOG_FROM
-    plot = figure(
+    plot = make_plot(
+        label,
+        "",
         height=_ROW_PX * max(len(summaries), 1) + _AXIS_PX,
-        sizing_mode="stretch_width",
-        min_width=200,
         x_axis_type="log" if is_log else "linear",
         x_range=Range1d(start=low / 1.3, end=high * 1.3)
         if is_log
         else Range1d(start=0, end=high * 1.06),
         y_range=Range1d(start=max(len(summaries), 1) - 0.4, end=-0.6),
-        tools="",
-        toolbar_location=None,
-        background_fill_color=None,
-        border_fill_color=None,
-        outline_line_color=None,
-        min_border=4,
     )
     ticks = _log_ticks(low, high) if is_log else _linear_ticks(high)
-    plot.xaxis.axis_label = label
     plot.xaxis.ticker = FixedTicker(ticks=ticks)
     plot.xaxis.major_label_overrides = {tick: f"{tick:g}" for tick in ticks}
     plot.xgrid.ticker = FixedTicker(ticks=ticks)
     plot.ygrid.ticker = FixedTicker(ticks=list(_positions(summaries)))
-    plot.grid.grid_line_color = _color("grid")
-    for axis in plot.axis:
-        _style_axis(axis)
     return plot
-
-
-def _style_axis(axis: Axis) -> None:
-    axis.axis_line_color = None
-    axis.major_tick_line_color = None
-    axis.minor_tick_line_color = None
-    axis.major_label_text_color = _color("muted")
-    axis.major_label_text_font = FONT
-    axis.major_label_text_font_size = "12px"
-    axis.axis_label_text_color = _color("muted")
-    axis.axis_label_text_font = FONT
-    axis.axis_label_text_font_size = "12px"
-    axis.axis_label_text_font_style = "normal"
 
 
 def _label_rows(
@@ -303,7 +262,7 @@ def _label_rows(
     """Write names on the left, and values on the right, or why there are none."""
     ticker = FixedTicker(ticks=list(_positions(summaries)))
     values = LinearAxis()
-    _style_axis(values)
+    style_axis(values)
     plot.add_layout(values, "right")
     plot.yaxis.ticker = ticker  # of both axes
     # PlainText, because Bokeh takes a name with dollar signs for a formula, and would
@@ -316,7 +275,7 @@ def _label_rows(
         at: PlainText(text=text(row) if is_drawn(row) else _why_empty(row))
         for at, row in zip(_positions(summaries), summaries, strict=True)
     }
-    plot.yaxis.major_label_text_color = _color("ink")
+    plot.yaxis.major_label_text_color = color("ink")
 
 
 def _why_empty(row: Summary) -> str:
@@ -327,7 +286,7 @@ def _add_rule(plot: figure, location: float, dash: str) -> None:
     rule = Span(
         location=location,
         dimension="height",
-        line_color=_color("rule"),
+        line_color=color("rule"),
         line_dash=dash,
         line_width=1.5,
         level="underlay",
@@ -352,10 +311,10 @@ def _add_rows(
         right=plot.x_range.end,
         height=1,
         source=ColumnDataSource(columns),
-        fill_color=_color("level"),
+        fill_color=color("level"),
         fill_alpha=0,
         line_color=None,
-        hover_fill_color=_color("level"),
+        hover_fill_color=color("level"),
         hover_fill_alpha=0.1,
         hover_line_color=None,
         name="row",
@@ -417,7 +376,7 @@ def _add_repeats(
         some = walls.get(row.backend, [])
         columns["x"] += some
         columns["y"] += [at + offset for offset in _offsets(len(some))]
-        columns["color"] += [_color(LOOKS[name_look(row, loop)].role)] * len(some)
+        columns["color"] += [color(LOOKS[name_look(row, loop)].role)] * len(some)
     plot.scatter(
         x="x",
         y="y",
@@ -464,8 +423,8 @@ def _looks(
         "low": [marks[index][0] for index in at],
         "middle": [marks[index][1] for index in at],
         "high": [marks[index][2] for index in at],
-        "color": [_color(look.role) for look in looks],
-        "fill": [_color(look.role if look.filled else "ground") for look in looks],
+        "color": [color(look.role) for look in looks],
+        "fill": [color(look.role if look.filled else "ground") for look in looks],
         "marker": [look.marker for look in looks],
         # A diamond and a square of the circle's width look smaller and larger.
         "size": [
@@ -500,11 +459,6 @@ def _log_ticks(low: float, high: float) -> list[float]:
         if len(inside) <= _MAX_TICKS:
             return inside
     return inside[:: math.ceil(len(inside) / _MAX_TICKS)]
-
-
-def _color(role: str) -> str:
-    """Return a role's colour on light ground; the page swaps them on dark ground."""
-    return PALETTE[role][0]
 
 
 def _shorten(name: str) -> str:

@@ -81,7 +81,7 @@ def format_page(sections: Sequence[Section], title: str | None = None) -> str:
     """
     from bokeh.resources import Resources
 
-    from daskkit.report import figures
+    from daskkit.report import figures, theme
 
     heading = "Parallel back ends, compared" if title is None else title
     parts = [_describe(section, f"c{n}") for n, section in enumerate(sections, start=1)]
@@ -96,8 +96,8 @@ def format_page(sections: Sequence[Section], title: str | None = None) -> str:
             title=heading if len(parts) != 1 else f"{heading}: {sections[0].workload}",
             parts=parts,
             looks=figures.LOOKS,
-            palette=figures.PALETTE,
-            font=figures.FONT,
+            palette=theme.PALETTE,
+            font=theme.FONT,
             bokeh_js=bokeh.render_js() if plots else "",
             plots=plots,
         )
