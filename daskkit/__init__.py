@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-# Public name -> module that defines it. The same names stand in `__all__` and below
-# `TYPE_CHECKING`, for readers and type checkers; tests/test_import.py compares them.
+# Public name -> module that defines it, or that it is. The same names stand in
+# `__all__` and below `TYPE_CHECKING`, for readers and type checkers;
+# tests/test_import.py compares them.
 _HOMES = {
     "ArgumentError": "daskkit.errors",
     "BackendError": "daskkit.errors",
@@ -39,6 +40,7 @@ _HOMES = {
     "compare": "daskkit.comparison.compare",
     "imap": "daskkit.verbs",
     "imap_unordered": "daskkit.verbs",
+    "lazy": "daskkit.lazy",
     "load": "daskkit.comparison.result",
     "map": "daskkit.verbs",
     "map_blocks": "daskkit.arrays.mapping",
@@ -86,6 +88,7 @@ __all__ = [
     "compare",
     "imap",
     "imap_unordered",
+    "lazy",
     "load",
     "map",
     "map_blocks",
@@ -103,6 +106,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from daskkit import lazy
     from daskkit.arrays.mapping import map_blocks, reduce_blocks
     from daskkit.arrays.streams import monte_carlo
     from daskkit.checks import check_close, check_equal
@@ -144,7 +148,9 @@ def __getattr__(name: str) -> object:
     if home is None:
         msg = f"module 'daskkit' has no attribute {name!r}"
         raise AttributeError(msg)
-    value = getattr(importlib.import_module(home), _NAMES.get(name, name))
+    module = importlib.import_module(home)
+    is_module = home == f"{__name__}.{name}"
+    value = module if is_module else getattr(module, _NAMES.get(name, name))
     globals()[name] = value
     return value
 
