@@ -26,6 +26,7 @@ _HOMES = {
     "Plan": "daskkit.run.planned",
     "RemoteError": "daskkit.errors",
     "Results": "daskkit.run.failures",
+    "Scaling": "daskkit.comparison.scaled",
     "Shared": "daskkit.transport.shared",
     "WorkerDiedError": "daskkit.errors",
     "Workload": "daskkit.records",
@@ -50,6 +51,7 @@ _HOMES = {
     "read_files": "daskkit.frames.partitions",
     "reduce_blocks": "daskkit.arrays.mapping",
     "sample": "daskkit.samples.registry",
+    "scaling": "daskkit.comparison.scaling",
     "share": "daskkit.transport.shared",
     "starmap": "daskkit.verbs",
     "usable_cores": "daskkit.run.threads",
@@ -71,6 +73,7 @@ __all__ = [
     "Plan",
     "RemoteError",
     "Results",
+    "Scaling",
     "Shared",
     "WorkerDiedError",
     "Workload",
@@ -96,6 +99,7 @@ __all__ = [
     "read_files",
     "reduce_blocks",
     "sample",
+    "scaling",
     "share",
     "starmap",
     "usable_cores",
@@ -108,6 +112,8 @@ if TYPE_CHECKING:
     from daskkit.checks import check_close, check_equal
     from daskkit.comparison.compare import compare
     from daskkit.comparison.result import Comparison, load
+    from daskkit.comparison.scaled import Scaling
+    from daskkit.comparison.scaling import scaling
     from daskkit.errors import (
         ArgumentError,
         BackendError,

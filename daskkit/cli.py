@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from daskkit.backends.base import Backend
     from daskkit.comparison.result import Comparison
+    from daskkit.comparison.scaled import Scaling
     from daskkit.doctor import Finding
     from daskkit.records import Workload
 
@@ -162,6 +163,7 @@ def main(ctx: click.Context) -> None:
       daskkit list                         samples and back ends
       daskkit compare pi --backend futures
       daskkit compare flights fractal --size full --report report.html
+      daskkit scaling pi                   how far it would go with more workers
 
     \b
     Exit codes:
@@ -219,6 +221,11 @@ def main(ctx: click.Context) -> None:
     help="Also search the best chunk size of each back end that has one.",
 )
 @click.option(
+    "--ledger",
+    is_flag=True,
+    help="Also say where the core-seconds of each back end went.",
+)
+@click.option(
     "--report",
     metavar="FILE.html",
     type=click.Path(readable=False),
@@ -242,6 +249,7 @@ def compare(
     repeats: int,
     size: str,
     tune: bool,
+    ledger: bool,
     report: Path | None,
     measurements: Path | None,
 ) -> None:
@@ -276,10 +284,14 @@ def compare(
             n_workers=n_workers,
             repeats=repeats,
             tune=tune,
+            ledger=ledger,
         )
         if comparisons:
             click.echo()
         click.echo(repr(comparison))
+        if ledger:
+            click.echo()
+            click.echo(comparison.explain())
         comparisons.append(comparison)
         # At once: an error or Ctrl-C in the next sample doesn't cost this one.
         if name in targets:
@@ -327,6 +339,176 @@ def list_() -> None:
         )
         for start, line in zip([name, *[""] * len(lines)], lines, strict=False):
             click.echo(f"  {start:{width}}  {line}")
+
+
+@main.command(short_help="Run a sample on several numbers of workers.")
+@click.argument(
+    "samples",
+    metavar="[SAMPLE]...",
+    nargs=-1,
+    callback=_check_samples,
+    shell_complete=_complete_sample,
+)
+@click.option(
+    "--backend",
+    metavar="NAME[:OPTION=VALUE,...]",
+    default="daskkit",
+    show_default=True,
+    shell_complete=_complete_backend,
+    help="What has the workers.",
+)
+@click.option(
+    "--n-workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="A number of workers; may be repeated.  [default: 1, 2, 4 ... cores]",
+)
+@click.option(
+    "--weak", is_flag=True, help="Also measure work that grows with the workers."
+)
+@click.option(
+    "--what-if",
+    "question",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Say what N workers would bring, or why that can't be said.",
+)
+@click.option(
+    "--repeats",
+    metavar="R",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Timed repeats; fewer than 5 give no intervals.",
+)
+@click.option(
+    "--size",
+    type=click.Choice(_SIZES),
+    default=_SIZES[0],
+    show_default=True,
+    help="The plain loop takes under a second, or several.",
+)
+@click.option(
+    "--report",
+    metavar="FILE.html",
+    type=click.Path(readable=False),
+    callback=_check_report,
+    help="Write a page to look at, with a section for each sample.",
+)
+@click.option(
+    "--json",
+    "measurements",
+    metavar="FILE.json",
+    type=click.Path(readable=False),
+    callback=_check_measurements,
+    help="Write the measurements, for daskkit.Scaling.load(). Of several samples each "
+    "gets a file of its own: FILE-SAMPLE.json.",
+)
+def scaling(
+    *,
+    samples: list[str],
+    backend: str,
+    n_workers: tuple[int, ...],
+    weak: bool,
+    question: int | None,
+    repeats: int,
+    size: str,
+    report: Path | None,
+    measurements: Path | None,
+) -> None:
+    """Run a sample on several numbers of workers, and say how it scales.
+
+    Without a SAMPLE, flights. Fits Amdahl's law and the Universal Scalability Law, and
+    says up to how many workers they may be read.
+
+    \b
+    Examples:
+      daskkit scaling
+      daskkit scaling pi --n-workers 2 --backend multiprocessing
+      daskkit scaling fractal --weak --report scaling.html
+      daskkit scaling pi --what-if 4
+    """  # noqa: D301 - \b is click's sign for "keep these lines", not an escape
+    from daskkit.comparison.scaling import scaling as run_scaling
+    from daskkit.report.page import save_page
+
+    targets = _json_targets(measurements, samples)
+    for target in targets.values():
+        _check_free(target)
+    workloads = {name: sample_registry.make_workload(name, size) for name in samples}
+    results: list[Scaling] = []
+    for name in samples:
+        workload = workloads.pop(name)
+        _announce(workload, size)
+        result = run_scaling(
+            workload,
+            n_workers=n_workers or None,
+            backend=backend,
+            weak=weak,
+            repeats=repeats,
+        )
+        if results:
+            click.echo()
+        click.echo(repr(result))
+        if question is not None:
+            click.echo()
+            click.echo(result.answer(question))
+        results.append(result)
+        if name in targets:
+            result.save(targets[name])
+        if report is not None:
+            save_page(report, [result.section() for result in results])
+    if report is not None or targets:
+        click.echo()
+    for target in targets.values():
+        click.echo(f"Measurements: {target.resolve()}")
+    if report is not None:
+        click.echo(f"Report: {report.resolve()}")
+    _fail_if_bad([result.strong for result in results])
+
+
+@main.command(short_help="Make one page of saved comparisons.")
+@click.argument("files", metavar="FILE.json...", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    "report",
+    metavar="FILE.html",
+    type=click.Path(readable=False),
+    callback=_check_report,
+    required=True,
+    help="The page; replaced if it exists.",
+)
+def report(*, files: tuple[str, ...], report: Path) -> None:
+    """Make one page of saved comparisons, with all their runs in one figure.
+
+    \b
+    Example:
+      daskkit report pi.json words.json -o report.html
+    """  # noqa: D301 - \b is click's sign for "keep these lines", not an escape
+    from daskkit.comparison.result import load, save_report
+
+    save_report(report, [load(file) for file in files])
+    click.echo(f"Report: {report.resolve()}")
+
+
+@main.command(short_help="Say where the core-seconds of a saved comparison went.")
+@click.argument("file", metavar="FILE.json")
+@click.option(
+    "--backend",
+    metavar="ROW",
+    help="A row of the comparison.  [default: the fastest]",
+)
+def explain(*, file: str, backend: str | None) -> None:
+    """Say where the core-seconds of a saved comparison went, and what to do about it.
+
+    \b
+    Example:
+      daskkit explain pi.json
+    """  # noqa: D301 - \b is click's sign for "keep these lines", not an escape
+    from daskkit.comparison.result import load
+
+    click.echo(load(file).explain(backend))
 
 
 @main.command(short_help="Say what would slow this machine down.")

@@ -28,11 +28,14 @@ from daskkit.comparison.result import Comparison, load
 from daskkit.errors import BackendUnavailableError, WorkloadError
 from daskkit.records import Host, Repeat, Run, Workload
 from daskkit.samples import registry as sample_registry
+from tests.made import make_comparison as traced_comparison
+from tests.made import make_run, make_trace
 
 # `daskkit.comparison.compare` the module, not a function of that name.
 comparing = importlib.import_module("daskkit.comparison.compare")
+scaling_module = importlib.import_module("daskkit.comparison.scaling")
 
-COMMANDS = ("compare", "list", "doctor")
+COMMANDS = ("compare", "scaling", "report", "explain", "list", "doctor")
 WAIT_S = 60.0
 HOST = Host(2, 2, 8 * 2**30, "PSS", 0.1, "Linux x86_64", {"python": "3.11"})
 
@@ -81,6 +84,7 @@ def calls(monkeypatch):
         return make_comparison(workload.name, threads="ok")
 
     monkeypatch.setattr(comparing, "compare", compare)
+    monkeypatch.setattr(scaling_module, "compare", compare)
     return made
 
 
@@ -166,6 +170,10 @@ def test_help_has_examples():
 def test_examples_work(example, calls, few_items, monkeypatch, tmp_path):
     """Each example in a help text can be typed as it stands."""
     monkeypatch.chdir(tmp_path)
+    for name in ("pi", "words"):
+        traced_comparison(make_run("x", trace=make_trace()), workload=name).save(
+            tmp_path / f"{name}.json"
+        )
     result = invoke(*shlex.split(example)[1:])
     assert result.exit_code == 0, result.stderr
     assert result.stdout

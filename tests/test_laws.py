@@ -129,7 +129,7 @@ def test_steady_data_are_read_up_to_four_times_as_far():
     assert law.limit == 64
     assert predict(law, 64).speedup == pytest.approx(speedup("amdahl", 64, 0.05, 0.0))
     with pytest.raises(
-        ArgumentError, match=r"65 workers would bring.*more than 4 times"
+        ArgumentError, match=r"65 workers would bring.*to 4 times what was measured"
     ):
         predict(law, 65)
 

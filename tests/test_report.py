@@ -13,15 +13,12 @@ import time
 
 import pytest
 
+from daskkit.accounts import Ledger, Point
 from daskkit.errors import DaskkitError
 from daskkit.records import Host, Repeat, Run, Summary
 from daskkit.report import figures, theme
-from daskkit.report.page import (
-    Section,
-    format_fragment,
-    format_page,
-    save_page,
-)
+from daskkit.report.page import format_fragment, format_page, save_page
+from daskkit.report.section import Section
 from tests.browser import browser, missing_browser, resize, severe_messages
 
 NAN = math.nan
@@ -268,14 +265,14 @@ def test_ninety_five_percent_is_said_only_where_it_holds(n, n_labels):
 
 
 def test_headings_descend_one_level_at_a_time():
-    """One h1, an h2 for each comparison, h3 below; language and labels are set."""
+    """One h1, an h2 for each comparison and one for all, h3 below; labels are set."""
     page = format_page([TYPICAL, TYPICAL], title="Mine")
     levels = [int(level) for level in re.findall(r"<h(\d)", page)]
     assert levels.count(1) == 1
-    assert levels.count(2) == 2
+    assert levels.count(2) == 3
     assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
     assert '<html lang="en">' in page
-    assert page.count('role="img" aria-label=') == 4
+    assert page.count('role="img" aria-label=') == 6
 
 
 def test_texts_from_users_are_escaped():
@@ -432,6 +429,22 @@ def test_save_page_says_what_is_wrong_with_a_path(tmp_path, path, message):
         save_page(tmp_path / path, [])
 
 
+def test_figures_that_only_some_have():
+    """Ledgers, scaling and several comparisons have figures beyond the table's."""
+    plain = format_page([TYPICAL])
+    ledger = Ledger(2, 1.0, compute_s=2.0)
+    scaling = ("Speed-up of the same work", (Point(1, 1.0), Point(2, 1.9)), ())
+    rich = dataclasses.replace(
+        TYPICAL, ledgers=(("dask-bag", ledger),), scalings=(scaling,)
+    )
+    page = format_page([rich])
+    for target in ("c1-ledger", "c1-scaling0"):
+        assert f'id="{target}"' in page
+        assert f'id="{target}"' not in plain
+    assert "All runs" not in page
+    assert 'id="all-measures"' in format_page([rich, TYPICAL])
+
+
 # Browser
 
 
@@ -497,7 +510,7 @@ def test_page_works_from_a_file(driver, tmp_path, section):
 def test_page_asks_for_no_network(driver, tmp_path):
     """Neither opening the page nor a name that looks like TeX loads anything."""
     path = save_page(tmp_path / "report.html", [HOSTILE_SECTION, TYPICAL])
-    open_page(driver, path, n_figures=4)
+    open_page(driver, path, n_figures=6)
     loaded = "return performance.getEntriesByType('resource').map(e => e.name)"
     names = driver.execute_script(loaded)
     assert [name for name in names if not name.startswith(("data:", "blob:"))] == []

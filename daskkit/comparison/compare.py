@@ -31,6 +31,7 @@ def compare(
     n_workers: int | None = None,
     repeats: int = 5,
     tune: bool = False,
+    ledger: bool = False,
     progress: bool | None = None,
 ) -> Comparison:
     """Return how long a workload takes on several back ends, measured side by side.
@@ -60,6 +61,9 @@ def compare(
         Search the chunk size of each back end that has one, unless it was given: by
         successive halving of sizes from a few items to a worker's share. What is
         reported is the best, its default among them; the column ``setting`` shows it.
+    ledger : bool, default False
+        Start each back end once more, with stamps on its batches, so that
+        `Comparison.ledger`, `explain` and `what_if` can say where its core-seconds go.
     progress : bool, optional
         Show a progress bar on standard error after two seconds. None does so in a
         terminal and in a notebook.
@@ -110,9 +114,10 @@ def compare(
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         msg = f"repeats must be a whole number of at least 1, received {repeats!r}"
         raise BackendError(msg)
-    if not isinstance(tune, bool):
-        msg = f"tune must be True or False, received {short_repr(tune)}"
-        raise BackendError(msg)
+    for name, flag in (("tune", tune), ("ledger", ledger)):
+        if not isinstance(flag, bool):
+            msg = f"{name} must be True or False, received {short_repr(flag)}"
+            raise BackendError(msg)
     specs = _choose_backends(backends, n_workers)
     pickled = _pickle_workload(workload)
     host = describe_host(_list_requirements(specs))
@@ -128,6 +133,8 @@ def compare(
                 match.tune(specs)
             match.play(repeats)
             match.measure_memory()
+            if ledger:
+                match.trace()
     return Comparison(
         workload=workload.name,
         n_items=len(workload.items),

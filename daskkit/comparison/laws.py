@@ -375,7 +375,7 @@ def _find_limit(
             f"beyond {limit:,} the 90 % interval is wider than a factor of {_WIDEST:g}"
         )
     return _FARTHEST * largest, (
-        f"that is more than {_FARTHEST} times what was measured"
+        f"it is read to {_FARTHEST} times what was measured at most"
     )
 
 

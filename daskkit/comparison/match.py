@@ -158,6 +158,24 @@ class Match:
                 peak = max(samples, default=0.0)
                 self._note(label, peak_memory_bytes=peak or math.nan)
 
+    def trace(self) -> None:
+        """Let all contestants execute once more with stamps on all batches, untimed.
+
+        One that fails at that keeps its row, without a ledger.
+        """
+        for label in list(self._contestants):
+            self._bar.set_postfix_str(f"{label}: ledger", refresh=False)
+            contestant, run = self._contestants[label], self.runs[label]
+            contestant.thaw()
+            try:
+                limit_s = None if self._limit_s is None else 3 * self._limit_s
+                arguments = ("trace", run.spec, self._n_workers)
+                self._note(label, trace=contestant.ask(*arguments, limit_s=limit_s))
+            except ContestantError:
+                self._note(label, leftovers=self._contestants.pop(label).close())
+            else:
+                contestant.freeze()
+
     @contextlib.contextmanager
     def _turn(self, label: str, n_steps: int = 1) -> Iterator[Contestant]:
         """Thaw a contestant for what it has to do; one that fails drops out."""

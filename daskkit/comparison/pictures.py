@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from daskkit.comparison.ledger import make_ledger
 from daskkit.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -14,10 +12,10 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure
 
     from daskkit.records import Run
-    from daskkit.report.page import Section
     from daskkit.report.picture import Picture
+    from daskkit.report.section import Section
 
-__all__ = ["COLUMN_LABELS", "KINDS", "draw", "list_runs"]
+__all__ = ["KINDS", "draw"]
 
 #: Kinds of pictures, with what each shows.
 KINDS: Final = {
@@ -28,21 +26,6 @@ KINDS: Final = {
     "coordinates": "All runs, one line each",
     "categories": "All runs, by categories",
 }
-
-#: What the columns of `list_runs` are called on axes.
-COLUMN_LABELS: Final = {
-    "workload": "workload",
-    "backend": "back end",
-    "workers": "workers (number)",
-    "setting": "batches",
-    "status": "status",
-    "wall_s": "wall time (s)",
-    "cold_s": "cold (s)",
-    "speedup": "speed-up (ratio)",
-    "cpu_s": "CPU time (s)",
-}
-_CATEGORIES: Final = ("workload", "backend", "workers", "setting", "status")
-_MEASURES: Final = ("workload", "backend", "workers", "wall_s", "speedup", "cpu_s")
 
 
 def draw(
@@ -72,6 +55,7 @@ def draw(
     from daskkit.report import figures
     from daskkit.report.ledgers import plot_ledgers, plot_timeline
     from daskkit.report.picture import Picture
+    from daskkit.report.runs import plot_measures, plot_statuses
 
     if kind not in KINDS:
         msg = f"there is no picture {kind!r}; there are: {', '.join(KINDS)}"
@@ -91,59 +75,9 @@ def draw(
         "speedups": lambda: figures.plot_speedups(
             sections[0].summaries, sections[0].n_workers
         ),
-        "ledger": lambda: plot_ledgers(
-            {
-                run.backend: make_ledger(run.trace)
-                for run in sections[0].runs
-                if run.trace is not None
-            }
-        ),
+        "ledger": lambda: plot_ledgers(dict(sections[0].ledgers)),
         "timeline": timeline,
-        "coordinates": functools.partial(_plot_runs, sections, _MEASURES),
-        "categories": functools.partial(_plot_runs, sections, _CATEGORIES),
+        "coordinates": lambda: plot_measures(sections),
+        "categories": lambda: plot_statuses(sections),
     }
     return Picture(title, makers[kind]())
-
-
-def list_runs(sections: Sequence[Section]) -> dict[str, list[Any]]:
-    """Return all runs of several comparisons as the columns of one table.
-
-    Parameters
-    ----------
-    sections : sequence of Section
-
-    Returns
-    -------
-    dict of str to list
-        The columns of `COLUMN_LABELS`; what was not measured is NaN.
-    """
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMN_LABELS}
-    for section in sections:
-        for run, row in zip(section.runs, section.summaries, strict=True):
-            cells = {
-                "workload": section.workload,
-                "backend": run.backend,
-                "workers": row.workers,
-                "setting": run.setting or "default",
-                "status": row.status,
-                "wall_s": row.median_s,
-                "cold_s": row.cold_s,
-                "speedup": row.speedup,
-                "cpu_s": row.cpu_s,
-            }
-            for name, cell in cells.items():
-                columns[name].append(cell)
-    return columns
-
-
-def _plot_runs(sections: Sequence[Section], dimensions: Sequence[str]) -> figure:
-    from daskkit.report.categories import plot_categories
-    from daskkit.report.coordinates import plot_coordinates
-
-    plot = plot_categories if dimensions is _CATEGORIES else plot_coordinates
-    return plot(
-        list_runs(sections),
-        dimensions=dimensions,
-        labels=COLUMN_LABELS,
-        color="status" if dimensions is _CATEGORIES else "backend",
-    )

@@ -30,10 +30,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from daskkit.accounts import Prediction
-    from daskkit.report.page import Section
     from daskkit.report.picture import Picture
+    from daskkit.report.section import Section
 
-__all__ = ["Comparison", "check_report_path", "load", "save_report"]
+__all__ = [
+    "Comparison",
+    "check_report_path",
+    "load",
+    "load_document",
+    "read_comparison",
+    "save_document",
+    "save_report",
+]
 
 _KIND = "daskkit comparison"
 _FORMAT = 1
@@ -218,8 +226,8 @@ class Comparison:
         if not traced:
             what = "any row" if backend is None else f"{backend!r}"
             msg = (
-                f"there is no ledger of {what}: no batch was stamped; back ends that "
-                "failed and files of earlier versions have none"
+                f"there is no ledger of {what}: no batch was stamped; compare with "
+                "ledger=True (--ledger); back ends that failed have none"
             )
             raise DaskkitError(msg)
         rivals = [run for run in traced if run is not self.runs[0]] or traced
@@ -259,22 +267,16 @@ class Comparison:
         target = check_report_path(path)
         if target.suffix == ".html":
             return save_report(target, [self])
-        document = {
-            "kind": _KIND,
-            "format": _FORMAT,
-            "comparison": dataclasses.asdict(self),
-        }
-        text = json.dumps(_without_nan(document), indent=1, allow_nan=False)
-        return write_text(target, text + "\n")
+        return save_document(target, self)
 
     def section(self) -> Section:
         """Return this comparison as a section of a report page.
 
         Returns
         -------
-        daskkit.report.page.Section
+        daskkit.report.section.Section
         """
-        from daskkit.report.page import Section
+        from daskkit.report.section import Section
 
         return Section(
             workload=self.workload,
@@ -286,6 +288,11 @@ class Comparison:
             summaries=self.summaries,
             runs=self.runs,
             host=self.host,
+            ledgers=tuple(
+                (run.backend, make_ledger(run.trace))
+                for run in self.runs
+                if run.trace is not None
+            ),
         )
 
     def __repr__(self) -> str:
@@ -337,6 +344,60 @@ def load(path: str | os.PathLike[str]) -> Comparison:
     DaskkitError
         If the file can't be read, or holds something else.
     """
+    document = load_document(path)
+    try:
+        return read_comparison(document["comparison"])
+    except (KeyError, TypeError, AttributeError) as error:
+        msg = f"{path} is damaged: {type(error).__name__}: {error}"
+        raise DaskkitError(msg) from error
+
+
+def save_document(
+    path: str | os.PathLike[str], comparison: Comparison, **more: Any
+) -> Path:
+    """Write the file that `load` reads.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Replaced if it exists.
+    comparison : Comparison
+        What is measured.
+    **more : object
+        What `load` leaves alone: plain data.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
+    document = {
+        "kind": _KIND,
+        "format": _FORMAT,
+        "comparison": dataclasses.asdict(comparison),
+        **more,
+    }
+    text = json.dumps(_without_nan(document), indent=1, allow_nan=False)
+    return write_text(path, text + "\n")
+
+
+def load_document(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what `save_document` has written, as plain data.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. Nothing in it is executed.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    DaskkitError
+        If the file can't be read, or holds something else.
+    """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -354,11 +415,7 @@ def load(path: str | os.PathLike[str]) -> Comparison:
             f"{_FORMAT}; use the version of daskkit that wrote it, or a newer one"
         )
         raise DaskkitError(msg)
-    try:
-        return _read_comparison(document["comparison"])
-    except (KeyError, TypeError, AttributeError) as error:
-        msg = f"{path} is damaged: {type(error).__name__}: {error}"
-        raise DaskkitError(msg) from error
+    return document
 
 
 def save_report(
@@ -445,7 +502,23 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _read_comparison(fields: dict[str, Any]) -> Comparison:
+def read_comparison(fields: dict[str, Any]) -> Comparison:
+    """Return a comparison from the plain data that `dataclasses.asdict` made of it.
+
+    Parameters
+    ----------
+    fields : dict
+        As in a file, with None for NaN.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    KeyError, TypeError, AttributeError
+        If something is missing, or is something else.
+    """
     host = dict(fields["host"])
     runs = tuple(_read_run(run) for run in fields["runs"])
     if not runs:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 if TYPE_CHECKING:
+    from daskkit.accounts import Trace
     from daskkit.backends.base import Backend
     from daskkit.records import Workload
 
@@ -72,6 +73,29 @@ class _Runner:
         answer = self._backend.run()
         wall_s = time.perf_counter() - began
         return wall_s, cloudpickle.dumps(answer, protocol=5)
+
+    def trace(self, spec_text: str, n_workers: int) -> Trace:
+        """Start the back end again with stamps on all items; return its second run."""
+        import tempfile
+
+        from daskkit.backends.registry import parse_spec
+        from daskkit.comparison.ledger import make_trace
+        from daskkit.comparison.stamps import read_stamps, stamp_workload
+
+        assert self._workload is not None
+        self.stop()
+        with tempfile.TemporaryDirectory(prefix="stamps-") as folder:
+            self._backend = parse_spec(spec_text).make(n_workers)
+            self._backend.start(stamp_workload(self._workload, folder))
+            self._backend.run()
+            gc.collect()
+            began = time.perf_counter()
+            self._backend.run()
+            ended = time.perf_counter()
+            stamps = read_stamps(folder, began)
+        return make_trace(
+            stamps, n_workers=self._backend.n_workers, began_s=began, ended_s=ended
+        )
 
     def stop(self) -> None:
         """Stop the back end."""

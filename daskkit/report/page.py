@@ -6,7 +6,6 @@ neither the data nor the back ends. Bokeh is imported when a page is made.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import functools
 import math
@@ -24,35 +23,11 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure
     from jinja2 import Environment
 
-    from daskkit.records import Host, Run, Summary
+    from daskkit.report.section import Section
 
-__all__ = ["Section", "format_fragment", "format_page", "save_page"]
+__all__ = ["format_fragment", "format_page", "save_page"]
 
 _TEMPLATES = Path(__file__).with_name("templates")
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """One comparison, ready to be shown."""
-
-    #: Name of the workload.
-    workload: str
-    #: Items of the workload.
-    n_items: int
-    #: Workers that the parallel back ends were given.
-    n_workers: int
-    #: Rounds; each back end has one repeat a round.
-    n_rounds: int
-    #: When it was measured, ISO 8601.
-    created: str
-    #: What can be said, in plain sentences; the first one comes in larger type.
-    verdict: tuple[str, ...]
-    #: Rows of the table, in the order in which they are shown.
-    summaries: tuple[Summary, ...]
-    #: The single repeats of each back end.
-    runs: tuple[Run, ...]
-    #: The machine.
-    host: Host
 
 
 def format_page(sections: Sequence[Section], title: str | None = None) -> str:
@@ -85,7 +60,12 @@ def format_page(sections: Sequence[Section], title: str | None = None) -> str:
 
     heading = "Parallel back ends, compared" if title is None else title
     parts = [_describe(section, f"c{n}") for n, section in enumerate(sections, start=1)]
-    plots = [plot for part in parts for plot in part["plots"]]
+    overview = _describe_all(sections)
+    plots = [
+        plot
+        for part in parts
+        for plot in (*part["plots"], *(extra["plot"] for extra in part["extras"]))
+    ] + [extra["plot"] for extra in overview]
     # The other components are widgets, tables, WebGL and MathJax: 2.7 MB unused.
     bokeh = Resources(mode="inline", components=["bokeh"])
     return (
@@ -95,6 +75,7 @@ def format_page(sections: Sequence[Section], title: str | None = None) -> str:
             heading=heading,
             title=heading if len(parts) != 1 else f"{heading}: {sections[0].workload}",
             parts=parts,
+            overview=overview,
             looks=figures.LOOKS,
             palette=theme.PALETTE,
             font=theme.FONT,
@@ -190,7 +171,68 @@ def _describe(section: Section, anchor: str) -> dict[str, Any]:
         "fewest_rounds": FEWEST_ROUNDS,
         "looks": [name for name in figures.LOOKS if name in used],
         "plots": plots,
+        "extras": _describe_extras(section, anchor) if plots else [],
     }
+
+
+def _describe_extras(section: Section, anchor: str) -> list[dict[str, Any]]:
+    """Return the figures that only some comparisons have."""
+    from daskkit.report.ledgers import plot_ledgers
+    from daskkit.report.scalings import plot_scaling
+
+    extras = []
+    if section.ledgers:
+        extras.append(
+            {
+                "title": "Where the core-seconds went",
+                "label": "Ledger of each back end, as stacked bars.",
+                "caption": (
+                    "Each bar is workers x wall time of one warm execution; its parts "
+                    "sum to it."
+                ),
+                "plot": _embed(plot_ledgers(dict(section.ledgers)), f"{anchor}-ledger"),
+            }
+        )
+    for index, (title, points, laws) in enumerate(section.scalings):
+        plot = plot_scaling(points, laws, n_cores=section.host.cores_usable)
+        extras.append(
+            {
+                "title": title,
+                "label": f"{title} against workers, with the ideal line.",
+                "caption": (
+                    "Mark: median on one worker / median on this many. Bar: its "
+                    "interval. Bands: 90 % intervals of the laws, which end where the "
+                    "data bear no statement."
+                ),
+                "plot": _embed(plot, f"{anchor}-scaling{index}"),
+            }
+        )
+    return extras
+
+
+def _describe_all(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    """Return the figures of all runs together, where there is more than one section."""
+    if len(sections) < 2:  # noqa: PLR2004 - one section shows its own runs
+        return []
+    from daskkit.report.runs import plot_measures, plot_statuses
+
+    return [
+        {
+            "title": "Measurements",
+            "label": "Parallel coordinates of all runs; the numbers are in the tables.",
+            "caption": (
+                "One line a run, through one axis a column; a click keeps a line. Runs "
+                "without a time go below its axis."
+            ),
+            "plot": _embed(plot_measures(sections), "all-measures"),
+        },
+        {
+            "title": "Outcomes",
+            "label": "Parallel categories of all runs; the words are in the tables.",
+            "caption": "A ribbon is as wide as it has runs.",
+            "plot": _embed(plot_statuses(sections), "all-statuses"),
+        },
+    ]
 
 
 def _name_interval(section: Section) -> str:

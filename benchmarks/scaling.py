@@ -1,0 +1,154 @@
+"""Whether the simulator foretells wall times, and how fast it is.
+
+Each sample is executed on one and on two workers of a process pool, every batch stamped
+on its worker. The wall time on each number of workers is then predicted from the costs
+on the other one, and has to be within 10 % of what was measured; the parts of each
+ledger have to sum to workers x wall within 1 %. Repeats on both numbers of workers take
+turns, and the fastest ones count, because they were disturbed least.
+
+A simulation knows nothing of neighbours. Where the machine had no two cores to give,
+which the CPU time of the batches shows, a sample is not judged. The control, `pauses`,
+needs no cores: its items sleep, for uneven times.
+
+    python benchmarks/scaling.py [SAMPLE ...]
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import time
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+import daskkit as dk
+from daskkit.accounts import Stamp, Trace
+from daskkit.comparison.ledger import make_ledger, make_trace
+from daskkit.comparison.simulate import Costs, estimate_costs, simulate
+from daskkit.run.threads import thread_variables
+
+SAMPLES = ("pauses", "pi", "fractal", "flights", "words", "bootstrap", "landmask")
+COUNTS = (1, 2)
+REPEATS = 15
+BATCHES = 16
+TOLERANCE = 0.10
+# With less CPU time than this share of their wall time, workers had to share a core.
+ENOUGH_CPU = 0.9
+
+
+def make_sample(name: str, size: str) -> dk.Workload:
+    """Return a sample, or the control."""
+    if name == "pauses":
+        waits = np.random.default_rng(0).gamma(2.0, 0.005, 96).tolist()
+        return dk.Workload("pauses", time.sleep, waits)
+    return dk.sample(name, size)
+
+
+def load_sample(name: str, size: str) -> None:
+    """Keep a sample in a worker, so that items need not be sent."""
+    global workload, items  # noqa: PLW0603 - a worker's own
+    workload = make_sample(name, size)
+    items = list(workload.items)
+
+
+def run_batch(first: int, stop: int) -> tuple[Any, Stamp]:
+    """Execute some items, combine their results, and say when."""
+    start_s, cpu_s = time.perf_counter(), time.thread_time()
+    answer = workload.finish([workload.func(item) for item in items[first:stop]])
+    end_s, cpu_s = time.perf_counter(), time.thread_time() - cpu_s
+    return answer, Stamp(str(os.getpid()), start_s, end_s, cpu_s, first, stop - first)
+
+
+def run_call(pool: Any, n_workers: int, n_items: int) -> Trace:
+    """Execute the whole sample on a pool, stamped."""
+    edges = np.linspace(0, n_items, min(BATCHES, n_items) + 1).astype(int).tolist()
+    began_s = time.perf_counter()
+    parts = pool.starmap(run_batch, itertools.pairwise(edges), chunksize=1)
+    ended_s = time.perf_counter()
+    stamps = [stamp for _, stamp in parts]
+    return make_trace(stamps, n_workers=n_workers, began_s=began_s, ended_s=ended_s)
+
+
+def measure(name: str, size: str) -> dict[int, list[Trace]]:
+    """Return traces of all repeats by the number of workers, which take turns."""
+    n_items = len(make_sample(name, size).items)
+    context = get_context("spawn")
+    pools = {n: context.Pool(n, load_sample, (name, size)) for n in COUNTS}
+    try:
+        for n, pool in pools.items():
+            run_call(pool, n, n_items)  # warm
+        traces: dict[int, list[Trace]] = {n: [] for n in COUNTS}
+        for _ in range(REPEATS):
+            for n, pool in pools.items():
+                traces[n].append(run_call(pool, n, n_items))
+    finally:
+        for pool in pools.values():
+            pool.terminate()
+            pool.join()
+    return traces
+
+
+def check_sample(name: str, size: str) -> str:
+    """Predict each number of workers from the other one; return the worse word."""
+    traces = measure(name, size)
+    fastest = {n: min(some, key=_wall) for n, some in traces.items()}
+    given = min(map(_cpu_share, fastest.values()))
+    words = []
+    for known, asked in ((1, 2), (2, 1)):
+        walls = [trace.wall_s for trace in traces[known]]
+        told = simulate(estimate_costs(fastest[known], walls), n_workers=asked)
+        real_s = fastest[asked].wall_s
+        error = told.wall_s / real_s - 1
+        ledger = make_ledger(fastest[asked])
+        off = sum(ledger.parts().values()) / (asked * real_s) - 1
+        fine = abs(error) <= TOLERANCE and abs(off) <= 0.01
+        judged = name == "pauses" or given >= ENOUGH_CPU
+        words.append("NOT JUDGED" if not judged else "PASS" if fine else "FAIL")
+        why = "" if judged else f", {given:.0%} of a core for each worker"
+        print(
+            f"{name:10} {known} -> {asked} workers: {100 * error:+5.1f} % (wanted: 10),"
+            f" parts {100 * off:+.2f} % off (wanted: 1): {words[-1]}{why}",
+            flush=True,
+        )
+    return min(words)  # in the order of the alphabet: FAIL, NOT JUDGED, PASS
+
+
+def time_simulator() -> None:
+    """Print what the simulator takes for 10,000 workers and a million items."""
+    durations = np.random.default_rng(0).exponential(0.01, 1_000_000)
+    for size in (1, 10, 100):
+        costs = Costs(durations, batches=(1,) * 1_000_000, gap_s=1e-4)
+        began_s = time.perf_counter()
+        told = simulate(costs, n_workers=10_000, batch_size=size)
+        took_s = time.perf_counter() - began_s
+        print(
+            f"10,000 workers, 1,000,000 items in batches of {size}: simulated in "
+            f"{took_s:.2f} s, {told.ledger.share('compute_s'):.0%} compute",
+            flush=True,
+        )
+
+
+def main(names: tuple[str, ...] = SAMPLES, size: str = "small") -> int:
+    """Check all samples; return 0 if all were judged and passed, else 1."""
+    os.environ.update(thread_variables(1))
+    time_simulator()
+    words = [check_sample(name, size) for name in names]
+    if "NOT JUDGED" in words:
+        print("The machine was busy: run this again when it is not.", flush=True)
+    return 0 if set(words) == {"PASS"} else 1
+
+
+def _wall(trace: Trace) -> float:
+    return trace.wall_s
+
+
+def _cpu_share(trace: Trace) -> float:
+    busy_s = sum(stamp.end_s - stamp.start_s for stamp in trace.stamps)
+    return sum(stamp.cpu_s for stamp in trace.stamps) / busy_s
+
+
+if __name__ == "__main__":
+    sys.exit(main(tuple(sys.argv[1:]) or SAMPLES))
