@@ -37,7 +37,7 @@ unit: $(VENV)/.dev ## Run the tests and doctests
 
 oldest: $(VENV)/oldest/.made ## Compare apply with the oldest pandas that is supported
 	@! test -x $(VENV)/oldest/bin/python || \
-	  $(VENV)/oldest/bin/python -m pytest -q -m 'not slow' -W default tests/test_frames.py
+	  $(VENV)/oldest/bin/python -m pytest -q -m 'not slow' -W default tests/test_frames.py tests/test_lazy_frames.py
 
 notebooks: $(VENV)/.dev ## Execute the notebooks
 	$(BIN)/python -m pytest -q tests/test_notebooks.py
