@@ -5,20 +5,22 @@ VENV = .venv
 BIN = $(VENV)/bin
 PIP = $(PY) -m pip --disable-pip-version-check --python $(BIN)/python install -q
 REPORT = reports/comparison.html
+# The extra "peers", one by one: one that can't be installed here is a row that says so.
+PEERS = ipyparallel joblib mpire numba ray
 # Two processes a core: most tests wait for clusters to start.
 JOBS = 2
 
 .DEFAULT_GOAL = help
-.PHONY: help compare test check format types unit doctest notebooks bench docs clean
+.PHONY: help compare test check format unit oldest notebooks bench docs clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-compare: $(VENV)/.data ## Compare all back ends on real data and write a report page
+compare: $(VENV)/.data $(VENV)/.peers ## Compare all back ends on real data and write a report page
 	@mkdir -p reports
-	$(BIN)/daskkit compare flights landmask --report $(REPORT)
+	$(BIN)/daskkit compare flights landmask --backend all --report $(REPORT)
 
-test: check unit ## Run all checks: lint, types, tests, doctests, notebooks
+test: check unit oldest ## Run all checks: lint, types, tests, doctests, notebooks
 
 check: $(VENV)/.dev ## Check style, types and spelling
 	$(BIN)/ruff check
@@ -32,6 +34,10 @@ format: $(VENV)/.dev ## Format the code
 
 unit: $(VENV)/.dev ## Run the tests and doctests
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+
+oldest: $(VENV)/oldest/.made ## Compare apply with the oldest pandas that is supported
+	@! test -x $(VENV)/oldest/bin/python || \
+	  $(VENV)/oldest/bin/python -m pytest -q -m 'not slow' -W default tests/test_frames.py
 
 notebooks: $(VENV)/.dev ## Execute the notebooks
 	$(BIN)/python -m pytest -q tests/test_notebooks.py
@@ -52,10 +58,25 @@ $(VENV)/.made: Makefile
 	$(PY) -m venv --without-pip $(VENV)
 	@touch $@
 
+# It has no wheels for Python 3.13.
+$(VENV)/oldest/.made: $(VENV)/.made pyproject.toml
+	@mkdir -p $(@D)
+	@if $(PY) -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
+	  $(PY) -m venv --without-pip $(@D) && \
+	  $(PY) -m pip --disable-pip-version-check --python $(@D)/bin/python install -q \
+	    -e . 'pandas==2.1.*' 'numpy==1.26.*' 'pyarrow<20' pytest pytest-timeout hypothesis; \
+	else echo "pandas 2.1 is not tested: it has no wheels for this Python"; fi
+	@touch $@
+
 $(VENV)/.data: $(VENV)/.made pyproject.toml
 	$(PIP) -e '.[data]'
 	@touch $@
 
+$(VENV)/.peers: $(VENV)/.data
+	@$(PIP) -e '.[peers]' || for peer in $(PEERS); do $(PIP) $$peer || \
+	  echo "$$peer can't be installed here; its rows will say so"; done
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	$(PIP) -e '.[dev]'
-	@touch $@ $(VENV)/.data
+	@touch $@ $(VENV)/.data $(VENV)/.peers

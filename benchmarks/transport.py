@@ -137,12 +137,12 @@ def tree_pss():
 
 
 @contextlib.contextmanager
-def peak_pss():
+def peak_pss(interval_s=0.02):
     """Yield a list that holds the highest PSS of the process tree afterwards."""
     peak, stop = [tree_pss()], threading.Event()
 
     def watch():
-        while not stop.wait(0.02):
+        while not stop.wait(interval_s):
             peak[0] = max(peak[0], tree_pss())
 
     thread = threading.Thread(target=watch)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-# Public name -> module that defines it. The same names stand in `__all__` and below
-# `TYPE_CHECKING`, for readers and type checkers; tests/test_import.py compares them.
+# Public name -> module that defines it, or that it is. The same names stand in
+# `__all__` and below `TYPE_CHECKING`, for readers and type checkers;
+# tests/test_import.py compares them.
 _HOMES = {
     "ArgumentError": "daskkit.errors",
     "BackendError": "daskkit.errors",
@@ -30,6 +31,7 @@ _HOMES = {
     "WorkerDiedError": "daskkit.errors",
     "Workload": "daskkit.records",
     "WorkloadError": "daskkit.errors",
+    "apply": "daskkit.frames.apply",
     "build_bag": "daskkit.graphs.bag",
     "build_delayed": "daskkit.graphs.delayed",
     "check_close": "daskkit.checks",
@@ -38,10 +40,16 @@ _HOMES = {
     "compare": "daskkit.comparison.compare",
     "imap": "daskkit.verbs",
     "imap_unordered": "daskkit.verbs",
+    "lazy": "daskkit.lazy",
     "load": "daskkit.comparison.result",
     "map": "daskkit.verbs",
+    "map_blocks": "daskkit.arrays.mapping",
+    "map_partitions": "daskkit.frames.partitions",
     "map_reduce": "daskkit.verbs",
+    "monte_carlo": "daskkit.arrays.streams",
     "plan": "daskkit.verbs",
+    "read_files": "daskkit.frames.partitions",
+    "reduce_blocks": "daskkit.arrays.mapping",
     "sample": "daskkit.samples.registry",
     "scaling": "daskkit.comparison.scaling",
     "share": "daskkit.transport.shared",
@@ -71,6 +79,7 @@ __all__ = [
     "Workload",
     "WorkloadError",
     "__version__",
+    "apply",
     "build_bag",
     "build_delayed",
     "check_close",
@@ -79,10 +88,16 @@ __all__ = [
     "compare",
     "imap",
     "imap_unordered",
+    "lazy",
     "load",
     "map",
+    "map_blocks",
+    "map_partitions",
     "map_reduce",
+    "monte_carlo",
     "plan",
+    "read_files",
+    "reduce_blocks",
     "sample",
     "scaling",
     "share",
@@ -91,6 +106,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from daskkit import lazy
+    from daskkit.arrays.mapping import map_blocks, reduce_blocks
+    from daskkit.arrays.streams import monte_carlo
     from daskkit.checks import check_close, check_equal
     from daskkit.comparison.compare import compare
     from daskkit.comparison.result import Comparison, load
@@ -108,6 +126,8 @@ if TYPE_CHECKING:
         WorkerDiedError,
         WorkloadError,
     )
+    from daskkit.frames.apply import apply
+    from daskkit.frames.partitions import map_partitions, read_files
     from daskkit.graphs.bag import build_bag
     from daskkit.graphs.delayed import build_delayed
     from daskkit.records import Workload
@@ -128,7 +148,9 @@ def __getattr__(name: str) -> object:
     if home is None:
         msg = f"module 'daskkit' has no attribute {name!r}"
         raise AttributeError(msg)
-    value = getattr(importlib.import_module(home), _NAMES.get(name, name))
+    module = importlib.import_module(home)
+    is_module = home == f"{__name__}.{name}"
+    value = module if is_module else getattr(module, _NAMES.get(name, name))
     globals()[name] = value
     return value
 

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import sys
+import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -38,6 +39,8 @@ _SIZES = ("small", "full")
 # Rows whose figures don't count; one that can't run here is no failure.
 _BAD = ("failed", "wrong")
 _COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
+# Characters of a line in a list, after its first column.
+_WIDTH = 76
 # 128 + SIGINT, as shells report it.
 _INTERRUPTED = 130
 
@@ -78,11 +81,11 @@ def _check_samples(
 def _check_backends(
     ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
 ) -> list[str] | None:
-    """Return specifications of back ends, or refuse one; None stands for all."""
+    """Return specifications and groups, or refuse one; None is what is built in."""
     for text in texts:
         with _refusing(ctx, param):
             try:
-                backend_registry.parse_spec(text)
+                backend_registry.parse_specs(text)
             except BackendError as error:
                 if "," not in text.partition(":")[0]:
                     raise
@@ -136,7 +139,8 @@ def _complete_backend(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[str]:
     """Return the back ends that a shell may offer."""
-    return [name for name in backend_registry.names() if name.startswith(incomplete)]
+    names = (*backend_registry.names(), *backend_registry.GROUPS)
+    return [name for name in names if name.startswith(incomplete)]
 
 
 @click.group(
@@ -187,7 +191,8 @@ def main(ctx: click.Context) -> None:
     multiple=True,
     callback=_check_backends,
     shell_complete=_complete_backend,
-    help="A back end, on N workers of its own; may be repeated.  [default: all]",
+    help="A back end, on N workers of its own, or a group such as all; may be "
+    "repeated.  [default: builtin]",
 )
 @click.option(
     "--n-workers",
@@ -209,6 +214,16 @@ def main(ctx: click.Context) -> None:
     default=_SIZES[0],
     show_default=True,
     help="The plain loop takes under a second, or several.",
+)
+@click.option(
+    "--tune",
+    is_flag=True,
+    help="Also search the best chunk size of each back end that has one.",
+)
+@click.option(
+    "--ledger",
+    is_flag=True,
+    help="Also say where the core-seconds of each back end went.",
 )
 @click.option(
     "--report",
@@ -233,6 +248,8 @@ def compare(
     n_workers: int | None,
     repeats: int,
     size: str,
+    tune: bool,
+    ledger: bool,
     report: Path | None,
     measurements: Path | None,
 ) -> None:
@@ -246,6 +263,7 @@ def compare(
       daskkit compare
       daskkit compare pi --backend threads --backend dask-bag@1
       daskkit compare words --backend multiprocessing:start_method=spawn
+      daskkit compare fractal --backend all --tune
       daskkit compare flights landmask --size full --report report.html
     """  # noqa: D301 - \b is click's sign for "keep these lines", not an escape
     from daskkit.comparison.compare import compare as run_comparison
@@ -265,10 +283,15 @@ def compare(
             backends=backends,
             n_workers=n_workers,
             repeats=repeats,
+            tune=tune,
+            ledger=ledger,
         )
         if comparisons:
             click.echo()
         click.echo(repr(comparison))
+        if ledger:
+            click.echo()
+            click.echo(comparison.explain())
         comparisons.append(comparison)
         # At once: an error or Ctrl-C in the next sample doesn't cost this one.
         if name in targets:
@@ -308,6 +331,14 @@ def list_() -> None:
         if reason is not None:
             text = _colour("can't run here", "note")
             click.echo(f"  {'':{width}}  {text}: {reason}")
+    click.echo()
+    click.echo("Groups of them, for `--backend GROUP[@N_WORKERS]`:")
+    for name, members in backend_registry.GROUPS.items():
+        lines = textwrap.wrap(
+            ", ".join(members), _WIDTH - width, break_on_hyphens=False
+        )
+        for start, line in zip([name, *[""] * len(lines)], lines, strict=False):
+            click.echo(f"  {start:{width}}  {line}")
 
 
 @main.command(short_help="Run a sample on several numbers of workers.")
@@ -586,7 +617,8 @@ def _reason_not_to_run(backend: type[Backend]) -> str | None:
     """Return why a back end can't run any workload here, or None."""
     from daskkit.records import Workload
 
-    return backend.unavailable(Workload("any", func=abs, items=(), vectorized=list))
+    anything = Workload("any", abs, (), vectorized=list, compiled=lambda: abs)
+    return backend.unavailable(anything)
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:

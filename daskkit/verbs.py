@@ -5,11 +5,9 @@ Arguments are checked here, once; `run.engine` does the rest.
 
 from __future__ import annotations
 
-import builtins
 from typing import TYPE_CHECKING, Any
 
-from daskkit.errors import ArgumentError
-from daskkit.loop import short_repr
+from daskkit.run.inputs import check_combine, check_iterable, to_sequence, zip_inputs
 from daskkit.run.options import OnError, Where, make_engine, make_job
 
 if TYPE_CHECKING:
@@ -106,7 +104,7 @@ def map(  # noqa: A001 - the name that its users know
     [8, 9]
     """
     job = make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
-    items = _to_sequence(_zip(iterables))
+    items = to_sequence(zip_inputs(iterables))
     results: list[Any] = make_engine(job, items, where, batch_size, progress).run()
     return results
 
@@ -155,7 +153,7 @@ def starmap(
     [8, 9]
     """
     job = make_job(func, name, retries, timeout, on_error, star=True)
-    items = _to_sequence(_check_iterable(tuples, "tuples"))
+    items = to_sequence(check_iterable(tuples, "tuples"))
     results: list[Any] = make_engine(job, items, where, batch_size, progress).run()
     return results
 
@@ -213,7 +211,7 @@ def imap(
     64
     """
     job = make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
-    items = _zip(iterables)
+    items = zip_inputs(iterables)
     engine = make_engine(job, items, where, batch_size, progress, is_stream=True)
     return engine.iterate(ordered=True)
 
@@ -257,7 +255,7 @@ def imap_unordered(
     [1, 2, 3]
     """
     job = make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
-    items = _zip(iterables)
+    items = zip_inputs(iterables)
     engine = make_engine(job, items, where, batch_size, progress, is_stream=True)
     return engine.iterate(ordered=False)
 
@@ -315,14 +313,9 @@ def map_reduce(
     >>> dk.map_reduce(lambda x: x * x, range(4), sum)
     14
     """
-    if not callable(combine):
-        msg = (
-            "combine must be callable as combine(list_of_results), received "
-            f"{short_repr(combine)} of type {type(combine).__name__}"
-        )
-        raise ArgumentError(msg)
+    check_combine(combine)
     job = make_job(func, name, retries, timeout, on_error, combine=combine)
-    sequence = _to_sequence(_check_iterable(items, "items"))
+    sequence = to_sequence(check_iterable(items, "items"))
     return make_engine(job, sequence, where, batch_size, progress).run()
 
 
@@ -371,40 +364,7 @@ def plan(
     [1, 2, 3]
     """
     job = make_job(func, name, retries, timeout, on_error, star=len(iterables) > 1)
-    items = _to_sequence(_zip(iterables))
+    items = to_sequence(zip_inputs(iterables))
     from daskkit.run.planned import Plan
 
     return Plan(make_engine(job, items, where, batch_size, progress))
-
-
-def _zip(iterables: tuple[Iterable[Any], ...]) -> Iterable[Any]:
-    """Return the items of one or several inputs."""
-    if not iterables:
-        msg = "at least one iterable of items is needed after func; received none"
-        raise ArgumentError(msg)
-    for i, iterable in enumerate(iterables):
-        _check_iterable(iterable, f"argument {i + 1} after func")
-    if len(iterables) == 1:
-        return iterables[0]
-    return builtins.zip(*iterables)  # noqa: B905 - to the end of the shortest, as map
-
-
-def _check_iterable(items: Any, what: str) -> Iterable[Any]:
-    try:
-        iter(items)
-    except TypeError:
-        msg = (
-            f"{what} must be iterable, received {short_repr(items)} of type "
-            f"{type(items).__name__}"
-        )
-        raise ArgumentError(msg) from None
-    checked: Iterable[Any] = items
-    return checked
-
-
-def _to_sequence(items: Iterable[Any]) -> Iterable[Any]:
-    """Return items that can be cut; those that can't are read into a list."""
-    is_array = type(items).__module__ == "numpy" and hasattr(items, "ndim")
-    if is_array or isinstance(items, (list, tuple, range)):
-        return items
-    return list(items)

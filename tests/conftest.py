@@ -31,6 +31,8 @@ _LASTING_THREADS = (
 )
 # multiprocessing's own helpers, one for the life of the process.
 _LASTING_PROCESSES = ("resource_tracker", "forkserver")
+# Set by scikit-learn when it is imported, and left.
+_LASTING_VARIABLES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
 _PATIENCE_S = 10.0
 # The client of the shared cluster while there is one.
 _shared: list[object] = []
@@ -117,7 +119,7 @@ def _look(*, sockets: bool) -> dict[str, dict[object, str]]:
         "environment variable": {
             (name, value): f"{name}={value}"
             for name, value in os.environ.items()
-            if name != "PYTEST_CURRENT_TEST"
+            if name not in {"PYTEST_CURRENT_TEST", *_LASTING_VARIABLES}
         },
     }
 

@@ -40,6 +40,10 @@ WAIT_S = 60.0
 HOST = Host(2, 2, 8 * 2**30, "PSS", 0.1, "Linux x86_64", {"python": "3.11"})
 
 
+# What `compare` gets from the command line if nothing is said.
+OPTIONS = {"backends": None, "n_workers": None, "repeats": 5, "tune": False}
+
+
 def invoke(*args, **options):
     """Run a command in this process; what was printed is in stdout and stderr."""
     # click 8.1 mixes both streams unless told otherwise; later ones can't.
@@ -180,10 +184,13 @@ def test_completion():
     command = main.commands["compare"]
     completions = {
         param.name: [item.value for item in param.shell_complete(None, start)]
-        for param, start in zip(command.params, ("f", "dask-"), strict=False)
+        for param, start in zip(command.params, ("f", "dask"), strict=False)
     }
     assert completions["samples"] == ["flights", "fractal"]
-    assert completions["backends"] == ["dask-bag", "dask-delayed"]
+    assert {"dask-bag", "dask-futures", "daskkit", "dask"} <= set(
+        completions["backends"]
+    )
+    assert all(name.startswith("dask") for name in completions["backends"])
 
 
 def loaded_by(*args, env):
@@ -233,6 +240,8 @@ def test_list_names_all():
         assert re.search(rf"^  {name} +{summary}$", result.stdout, re.MULTILINE)
         for option, values in backend.options.items():
             assert f"{option}={'|'.join(values)}" in result.stdout
+    for group in backend_registry.GROUPS:
+        assert re.search(rf"^  {group} +serial, ", result.stdout, re.MULTILINE)
     assert "small|full" in result.stdout
     assert "can't run here" not in result.stdout
 
@@ -302,7 +311,7 @@ def test_compare_in_process(tmp_path):
 def test_defaults(calls, few_items):
     """The bare command compares flights on all back ends, five times."""
     assert invoke("compare").exit_code == 0
-    assert calls == [("flights", {"backends": None, "n_workers": None, "repeats": 5})]
+    assert calls == [("flights", OPTIONS)]
 
 
 def test_options_reach_compare(calls, few_items):
@@ -313,7 +322,15 @@ def test_options_reach_compare(calls, few_items):
     )
     assert result.exit_code == 0, result.stderr
     backends = ["dask-bag@1", "multiprocessing:start_method=spawn"]
-    assert calls == [("pi", {"backends": backends, "n_workers": 3, "repeats": 7})]
+    given = {"backends": backends, "n_workers": 3, "repeats": 7}
+    assert calls == [("pi", OPTIONS | given)]
+
+
+def test_tune_and_groups_reach_compare(calls):
+    """`--tune` and the name of a group are passed on."""
+    result = invoke("compare", "pi", "--backend", "dask@3", "--tune")
+    assert result.exit_code == 0, result.stderr
+    assert calls == [("pi", OPTIONS | {"backends": ["dask@3"], "tune": True})]
 
 
 @pytest.mark.parametrize("size", ["small", "full"])
@@ -453,6 +470,7 @@ WRONG = {
         ["--backend", "multiprocessing:start_method=span"],
         ["'span'", "spawn"],
     ),
+    "options of a group": (["--backend", "all:chunksize=3"], ["no options", "mpire"]),
     "zero workers of a back end": (["--backend", "dask-bag@0"], ["at least 1", "'0'"]),
     "zero workers": (["--n-workers", "0"], ["--n-workers", "0", ">=1"]),
     "half a worker": (["--n-workers", "0.5"], ["--n-workers", "0.5", "integer"]),
@@ -491,7 +509,7 @@ def test_wrong_input(case, calls, few_items, monkeypatch, tmp_path):
     "args",
     [
         ["compare", "mandelbrot"],
-        ["compare", "--backend", "ray"],
+        ["compare", "--backend", "rey"],
         ["compare", "--n-workers", "-1"],
         ["compare", "--report", "/"],
     ],

@@ -17,14 +17,18 @@ import psutil
 import pytest
 
 import daskkit as dk
+from daskkit.backends.registry import GROUPS
 from daskkit.comparison import compare as compare_module
-from daskkit.comparison.contestant import Contestant, ContestantError, Warden
+from daskkit.comparison import match as match_module
+from daskkit.comparison.contestant import Contestant, ContestantError
+from daskkit.comparison.warden import Warden
 from daskkit.errors import DaskkitError
 from daskkit.samples.registry import names as sample_names
 
 COLUMNS = [
     "backend",
     "workers",
+    "setting",
     "status",
     "cold_s",
     "median_s",
@@ -84,7 +88,9 @@ def test_every_built_in_back_end_is_ok(comparison):
     ]
     assert list(table["workers"]) == [1, 1, 2, 2, 2, 1, 2, 1, 2, 2]
     assert set(table["status"]) == {"ok"}
-    numbers = table.drop(columns=["backend", "status", "error", "cpu_s"]).astype(float)
+    numbers = table.drop(
+        columns=["backend", "setting", "status", "error", "cpu_s"]
+    ).astype(float)
     assert (numbers > 0).all(axis=None)
     assert (table["cpu_s"] >= 0).all()
     assert (table["low_s"] <= table["median_s"]).all()
@@ -189,9 +195,58 @@ def test_labels_of_ones_own():
 
 def test_single_worker_leaves_out_the_doubles():
     """With one worker the rows on "a single worker" are the rows on "many"."""
-    specs = compare_module._choose_backends(None, 1)
-    assert "dask-bag" in specs
-    assert "dask-bag@1" not in specs
+    for backends in (None, "all", ["dask"]):
+        specs = compare_module._choose_backends(backends, 1)
+        assert "dask-bag" in specs
+        assert "dask-bag@1" not in specs
+    assert list(compare_module._choose_backends("dask-bag@1", 1)) == [
+        "serial",
+        "dask-bag@1",
+    ]
+
+
+def test_tuning_reports_the_best_chunk_size():
+    """Who has a chunk size is tuned, unless it was given; spec and setting say so."""
+    workload = dk.Workload("w", _square, range(100))
+    comparison = _compare(
+        workload, "threads", "futures", "futures:chunksize=9", n_workers=2, tune=True
+    )
+    runs = {run.backend: run for run in comparison.runs}
+    assert {run.status for run in runs.values()} == {"ok"}
+    assert runs["threads"].setting == ""
+    given = runs["futures:chunksize=9"]
+    assert (given.setting, given.spec) == ("chunksize=9", given.backend)
+    tuned = runs["futures"]
+    size = re.fullmatch(r"chunksize=(\d+), tuned", tuned.setting).group(1)
+    assert int(size) in {1, 4, 13, 16, 50}
+    assert tuned.spec in {"futures", f"futures:chunksize={size}"}
+    assert len(tuned.repeats) == 1
+    assert size in repr(comparison)
+
+
+def test_tuning_is_asked_for_by_a_truth_value():
+    """Anything else is refused before a process starts."""
+    with pytest.raises(dk.BackendError, match="tune must be True or False, received 3"):
+        _compare(dk.Workload("w", _square, [1]), "threads", tune=3)
+
+
+def test_groups_are_many_rows():
+    """A group stands for its rows; those that can't run say what to add."""
+    workload = dk.Workload("w", _square, range(5))
+    comparison = _compare(workload, "threading", n_workers=2)
+    rows = _rows(comparison)
+    assert list(rows) == list(GROUPS["threading"])
+    lacking = {name for name, row in rows.items() if row.status == "unavailable"}
+    assert {"numpy-threads", "numba"} <= lacking
+    assert rows["dask-threads"].setting == "npartitions=5"
+    # The versions of the libraries that took part are among the facts.
+    assert ("joblib" in comparison.host.versions) == ("joblib-threads" not in lacking)
+
+
+def test_a_group_needs_no_label():
+    """In a mapping a label names one row, so it can't stand for many."""
+    with pytest.raises(dk.BackendError, match="'all' is a group of back ends"):
+        dk.compare(dk.Workload("w", _square, [1]), backends={"x": "all"})
 
 
 def test_wrong_vectorised_form_is_a_row():
@@ -252,7 +307,7 @@ def _hangs_in_threads(x):
 
 def test_hanging_contestant_is_ended(monkeypatch):
     """A back end that never answers is ended after a limit, and its row says so."""
-    monkeypatch.setattr(compare_module, "_LIMIT_S", 3.0)
+    monkeypatch.setattr(match_module, "_LIMIT_S", 3.0)
     monkeypatch.setattr("daskkit.comparison.contestant._STOP_S", 0.5)
     rows = _rows(
         _compare(dk.Workload("w", _hangs_in_threads, [1]), "threads", "futures")
@@ -308,7 +363,7 @@ def test_loop_that_fails_ends_the_comparison(workload, words):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"backends": "rey"}, dk.BackendError, "unknown back end 'rey'; available: "),
+        ({"backends": "rey"}, dk.BackendError, "unknown back end 'rey'.*mean 'ray'"),
         ({"backends": 3}, dk.BackendError, "backends must be a name, a list of names"),
         (
             {"backends": {"serial": "threads"}},

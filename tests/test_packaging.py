@@ -9,15 +9,18 @@ from pathlib import Path
 import yaml
 
 import daskkit as dk
+from daskkit.backends.registry import load_backend, names
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
     "project"
 ]
-CONDA_NAMES = {"dask-core": "dask"}
+CONDA_NAMES = {"dask-core": "dask", "ray-core": "ray"}
 
 
 def _split(requirement: str) -> tuple[str, str]:
+    # Conda's packages say themselves for which Pythons they are.
+    requirement = requirement.split(";", maxsplit=1)[0].strip()
     name, bound = re.fullmatch(r"([A-Za-z0-9_-]+)(.*)", requirement).groups()
     return CONDA_NAMES.get(name, name), bound
 
@@ -64,6 +67,26 @@ def test_every_core_dependency_states_its_reason():
     lines = [line for line in block.splitlines() if line.strip().startswith('"')]
     assert len(lines) == len(PROJECT["dependencies"])
     assert all("#" in line for line in lines)
+
+
+def test_back_ends_require_what_the_extra_installs():
+    """What a row tells users to install is what the extra `peers` asks for."""
+    required = {
+        requirement
+        for name in names()
+        for requirement in load_backend(name).requires.values()
+    }
+    extra = PROJECT["optional-dependencies"]["peers"]
+    assert required == {requirement.split(";")[0] for requirement in extra}
+
+
+def test_makefile_knows_all_peers():
+    """If the extra can't be installed as a whole, each of it is tried by itself."""
+    line = re.search(
+        r"^PEERS = (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    extra = PROJECT["optional-dependencies"]["peers"]
+    assert line.group(1).split() == [_split(requirement)[0] for requirement in extra]
 
 
 def test_package_is_typed():

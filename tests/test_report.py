@@ -38,6 +38,7 @@ def make_row(backend, median=1.0, *, loop=1.0, workers=2, spread=0.1, **changes)
     row = Summary(
         backend=backend,
         workers=workers,
+        setting="8 tasks",
         status="ok",
         cold_s=2 * median,
         median_s=median,
@@ -55,7 +56,7 @@ def make_row(backend, median=1.0, *, loop=1.0, workers=2, spread=0.1, **changes)
 
 
 def make_failure(backend, status="failed", error="ValueError: no"):
-    return Summary(backend, 2, status, *[NAN] * 10, error)
+    return Summary(backend, 2, "", status, *[NAN] * 10, error)
 
 
 def make_run(row, n=3):

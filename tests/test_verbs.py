@@ -541,8 +541,19 @@ def test_function_that_cannot_be_sent_runs_here(shared_client, monkeypatch):
         with lock:
             return _busy(x, 50_000)
 
-    with pytest.warns(RuntimeWarning, match=r"func ran in this process .*\.lock"):
-        assert dk.map(func, range(100)) == list(range(100))
+    calls = [
+        lambda: dk.map(func, range(100)),
+        lambda: dk.map_reduce(
+            lambda x: [func(x)], range(100), functools.partial(sum, start=[])
+        ),
+        lambda: dk.map_blocks(lambda x: x + func(0), range(100), blocks=100).tolist(),
+    ]
+    for call in calls:
+        with pytest.warns(
+            RuntimeWarning, match=r" ran in this process .*\.lock"
+        ) as caught:
+            assert call() == list(range(100))
+        assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_item_that_cannot_be_sent_is_named(shared_client):

@@ -9,7 +9,9 @@ outside, in a process of its own.
 from __future__ import annotations
 
 import abc
+import importlib.metadata
 import importlib.util
+import shlex
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from daskkit.errors import BackendError
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
     from daskkit.records import Workload
 
-__all__ = ["Backend", "chunksize_for"]
+__all__ = ["COUNT", "Backend", "check_option", "explain_missing"]
+
+#: Stands among the values of an option for every whole number of at least 1.
+COUNT = "N"
 
 
 class Backend(abc.ABC):
@@ -42,10 +47,15 @@ class Backend(abc.ABC):
     name: ClassVar[str]
     #: One line for `daskkit list`.
     summary: ClassVar[str]
-    #: Modules that have to be importable, with the distribution that brings each.
+    #: Modules that have to be importable, with the requirement (a distribution and its
+    #: lowest version) that brings each.
     requires: ClassVar[Mapping[str, str]] = {}
-    #: Options by name, with their allowed values; the first is the default.
+    #: Options by name, with their allowed values; the first is the default, and `COUNT`
+    #: stands for any whole number of at least 1.
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    #: Environment variables that a comparison sets for its process and for no other;
+    #: ``{folder}`` in a value stands for a private folder that goes with the process.
+    environment: ClassVar[Mapping[str, str]] = {}
     #: True if it always uses one worker, whatever is asked for.
     single: ClassVar[bool] = False
 
@@ -73,15 +83,29 @@ class Backend(abc.ABC):
             One sentence that says what to install or to add.
         """
         del workload
-        for module, distribution in cls.requires.items():
-            if importlib.util.find_spec(module) is None:
-                return f"{module} is not installed; pip install {distribution}"
-        return None
+        reasons = (explain_missing(*pair) for pair in cls.requires.items())
+        return next(filter(None, reasons), None)
 
     @property
     def setting(self) -> str:
         """How it cuts the work, in its library's terms; may be empty."""
         return ""
+
+    def set_chunksize(self, value: str) -> None:
+        """Use another chunk size from the next run on; only with that option.
+
+        Parameters
+        ----------
+        value : str
+            ``"default"``, or a whole number of at least 1.
+
+        Raises
+        ------
+        BackendError
+            If it is neither, or there is no such option.
+        """
+        check_option(type(self), "chunksize", value)
+        self._options["chunksize"] = value
 
     @abc.abstractmethod
     def start(self, workload: Workload) -> None:
@@ -128,38 +152,57 @@ def check_option(backend: type[Backend], option: str, value: str) -> None:
         names = ", ".join(backend.options) or "none"
         msg = f"back end {backend.name!r} has no option {option!r}; it has: {names}"
         raise BackendError(msg)
-    if value not in allowed:
+    listed = value in allowed and value != COUNT
+    if not listed and not (COUNT in allowed and _is_count(value)):
         msg = (
             f"option {option!r} of back end {backend.name!r} can't be {value!r}; "
-            f"allowed: {', '.join(allowed)}"
+            f"allowed: {', '.join(map(_describe_value, allowed))}"
         )
         raise BackendError(msg)
 
 
-def chunksize_for(n_items: int, n_workers: int) -> int:
-    """Return the chunk size that `multiprocessing.Pool.map` chooses by itself.
+def _describe_value(value: str) -> str:
+    return "a whole number of at least 1" if value == COUNT else value
 
-    Four chunks a worker, rounded up.
+
+def _is_count(value: str) -> bool:
+    return value.isascii() and value.isdecimal() and int(value) >= 1
+
+
+def explain_missing(module: str, requirement: str) -> str | None:
+    """Return why a library can't be used, or None if it can.
+
+    Imports nothing of it.
 
     Parameters
     ----------
-    n_items : int
-        Length of the input.
-    n_workers : int
-        Workers of the pool, at least 1.
+    module : str
+        Its module, at the top level.
+    requirement : str
+        Its distribution, with a lowest version where one is known to be too old.
 
     Returns
     -------
-    int
-        At least 1.
-
-    References
-    ----------
-    CPython, ``multiprocessing/pool.py``, ``Pool._map_async``.
+    str or None
+        One sentence that ends in the command which installs it.
 
     Examples
     --------
-    >>> chunksize_for(100, 2), chunksize_for(0, 2)
-    (13, 1)
+    >>> explain_missing("numpy", "numpy>=1.0")
+    >>> explain_missing("no_such_module", "nosuch")
+    'no_such_module is not installed; pip install nosuch'
     """
-    return max(1, -(-n_items // (4 * n_workers)))
+    # Part of Dask's own dependencies, and needed here only.
+    from packaging.requirements import Requirement
+
+    install = f"pip install {shlex.quote(requirement)}"
+    if importlib.util.find_spec(module) is None:
+        return f"{module} is not installed; {install}"
+    wanted = Requirement(requirement)
+    try:
+        version = importlib.metadata.version(wanted.name)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # importable without being installed, from a source tree
+    if wanted.specifier.contains(version, prereleases=True):
+        return None
+    return f"{module} {version} is installed, {wanted.specifier} is needed; {install}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from daskkit.backends.dask_cluster import ClusterBackend
-from daskkit.graphs.bag import build_bag, reduce_bag
+from daskkit.backends.dask_graph import compute_bag
 
 __all__ = ["DaskBag"]
 
@@ -18,8 +18,4 @@ class DaskBag(ClusterBackend):
 
     def run(self) -> Any:
         """Return the answer, computed on the cluster."""
-        bag = build_bag(self._workload, npartitions=self.npartitions)
-        if self._workload.combine is None:
-            return bag.compute(scheduler=self._client)
-        answer = reduce_bag(bag, self._workload.combine)
-        return answer.compute(scheduler=self._client)
+        return compute_bag(self._workload, self.npartitions, scheduler=self._client)

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from daskkit.backends.base import Backend
-from daskkit.graphs.partitions import choose_npartitions
+from daskkit.backends.chunks import CHUNKSIZE
+from daskkit.backends.dask_graph import GraphBackend
 from daskkit.run.cluster import cluster
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from distributed import Client
 
     from daskkit.records import Workload
 
-__all__ = ["ClusterBackend"]
+__all__ = ["PROCESSES", "ClusterBackend"]
 
-_PARTS_PER_WORKER = 4
+#: The option that says where the workers are: in processes, or threads of this one.
+PROCESSES: Mapping[str, tuple[str, ...]] = {"processes": ("yes", "no")}
 
 
-class ClusterBackend(Backend):
+class ClusterBackend(GraphBackend):
     """A back end on a local cluster of its own, one thread a worker."""
 
-    options = {"processes": ("yes", "no")}  # noqa: RUF012 - ClassVar in the base
+    options: ClassVar[Mapping[str, tuple[str, ...]]] = {**PROCESSES, **CHUNKSIZE}
     _stack: contextlib.ExitStack | None = None
     _client: Client
 
@@ -37,17 +40,6 @@ class ClusterBackend(Backend):
                 )
             )
             self._stack = stack.pop_all()
-
-    @property
-    def npartitions(self) -> int:
-        """Partitions that a graph is cut into: as many chunks as a Pool would make."""
-        wanted = _PARTS_PER_WORKER * self.n_workers
-        return choose_npartitions(len(self._workload.items), wanted)
-
-    @property
-    def setting(self) -> str:
-        """Partitions of the graph."""
-        return f"npartitions={self.npartitions}"
 
     def stop(self) -> None:
         """End the cluster."""

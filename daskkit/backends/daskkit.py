@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from daskkit.backends.dask_cluster import ClusterBackend
+from daskkit.backends.dask_cluster import PROCESSES, ClusterBackend
 from daskkit.run.execute import execute
 
 __all__ = ["Daskkit"]
@@ -15,6 +15,7 @@ class Daskkit(ClusterBackend):
 
     name = "daskkit"
     summary = "daskkit's own execution: a pilot, then batches that adapt"
+    options = PROCESSES  # no chunk size: it finds its own
 
     @property
     def setting(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from daskkit.backends.base import Backend, chunksize_for
+from daskkit.backends.chunks import CHUNKSIZE, ChunkedBackend
 from daskkit.backends.multiprocessing import START_METHODS, get_context
 from daskkit.backends.pickling import make_portable
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Futures"]
 
 
-class Futures(Backend):
+class Futures(ChunkedBackend):
     """``ProcessPoolExecutor(n_workers).map(func, items, chunksize=...)``.
 
     Its default chunk size is 1; the documentation asks for a larger one on long
@@ -24,7 +24,10 @@ class Futures(Backend):
 
     name = "futures"
     summary = "concurrent.futures.ProcessPoolExecutor"
-    options = {"start_method": START_METHODS}  # noqa: RUF012 - ClassVar in the base
+    options = {  # noqa: RUF012 - ClassVar in the base
+        "start_method": START_METHODS,
+        **CHUNKSIZE,
+    }
     _pool: ProcessPoolExecutor | None = None
 
     def start(self, workload: Workload) -> None:
@@ -34,20 +37,11 @@ class Futures(Backend):
         context = get_context(self._options["start_method"])
         self._pool = ProcessPoolExecutor(self.n_workers, mp_context=context)
 
-    @property
-    def _chunksize(self) -> int:
-        return chunksize_for(len(self._workload.items), self.n_workers)
-
-    @property
-    def setting(self) -> str:
-        """The chunk size that is passed to ``map``."""
-        return f"chunksize={self._chunksize}"
-
     def run(self) -> Any:
         """Return the answer, computed in the pool's processes."""
         assert self._pool is not None
         results = self._pool.map(
-            self._func, self._workload.items, chunksize=self._chunksize
+            self._func, self._workload.items, chunksize=self.chunksize
         )
         return self._workload.finish(list(results))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from typing import TYPE_CHECKING, Any
 
-from daskkit.backends.base import Backend, chunksize_for
+from daskkit.backends.chunks import CHUNKSIZE, ChunkedBackend
 from daskkit.backends.pickling import make_portable
 
 if TYPE_CHECKING:
@@ -34,12 +34,15 @@ def get_context(start_method: str) -> Any:
     return multiprocessing.get_context(name)
 
 
-class Multiprocessing(Backend):
+class Multiprocessing(ChunkedBackend):
     """``Pool(n_workers).map(func, items)`` with the chunk size that Pool chooses."""
 
     name = "multiprocessing"
     summary = "multiprocessing.Pool.map"
-    options = {"start_method": START_METHODS}  # noqa: RUF012 - ClassVar in the base
+    options = {  # noqa: RUF012 - ClassVar in the base
+        "start_method": START_METHODS,
+        **CHUNKSIZE,
+    }
     _pool: Pool | None = None
 
     def start(self, workload: Workload) -> None:
@@ -48,15 +51,12 @@ class Multiprocessing(Backend):
         self._func = make_portable(workload.func)
         self._pool = get_context(self._options["start_method"]).Pool(self.n_workers)
 
-    @property
-    def setting(self) -> str:
-        """The chunk size that ``Pool.map`` takes by itself."""
-        return f"chunksize={chunksize_for(len(self._workload.items), self.n_workers)}"
-
     def run(self) -> Any:
         """Return the answer, computed in the pool's processes."""
         assert self._pool is not None
-        results = self._pool.map(self._func, self._workload.items)
+        results = self._pool.map(
+            self._func, self._workload.items, chunksize=self.chunksize
+        )
         return self._workload.finish(results)
 
     def stop(self) -> None:

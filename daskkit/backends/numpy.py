@@ -9,7 +9,7 @@ from daskkit.backends.base import Backend
 if TYPE_CHECKING:
     from daskkit.records import Workload
 
-__all__ = ["Numpy"]
+__all__ = ["Numpy", "explain_no_vectorised_form"]
 
 
 class Numpy(Backend):
@@ -22,12 +22,7 @@ class Numpy(Backend):
     @classmethod
     def unavailable(cls, workload: Workload) -> str | None:
         """Return why it can't run: a workload without a vectorised form."""
-        if workload.vectorized is None:
-            return (
-                f"workload {workload.name!r} has no vectorised form; "
-                "pass vectorized=function_of_all_items"
-            )
-        return super().unavailable(workload)
+        return explain_no_vectorised_form(workload) or super().unavailable(workload)
 
     def start(self, workload: Workload) -> None:
         """Keep the workload; nothing has to be started."""
@@ -40,3 +35,30 @@ class Numpy(Backend):
 
     def stop(self) -> None:
         """Do nothing; there is nothing to end."""
+
+
+def explain_no_vectorised_form(workload: Workload) -> str | None:
+    """Return that a workload has no vectorised form and what to do, or None.
+
+    Parameters
+    ----------
+    workload : Workload
+        Nothing of it is executed.
+
+    Returns
+    -------
+    str or None
+        One sentence.
+
+    Examples
+    --------
+    >>> from daskkit.records import Workload
+    >>> explain_no_vectorised_form(Workload("w", abs, [-1]))
+    "workload 'w' has no vectorised form; pass vectorized=function_of_all_items"
+    """
+    if workload.vectorized is not None:
+        return None
+    return (
+        f"workload {workload.name!r} has no vectorised form; "
+        "pass vectorized=function_of_all_items"
+    )

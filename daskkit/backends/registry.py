@@ -1,6 +1,7 @@
 """The list of back ends, and the specifications that choose one of them.
 
-A back end is added by a file of its own and one line in `_CLASSES`.
+A back end is added by a file of its own and one line in `_CLASSES`, and is found in
+the groups that name it.
 """
 
 from __future__ import annotations
@@ -8,20 +9,44 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+from typing import TYPE_CHECKING
 
 from daskkit.backends.base import Backend, check_option
 from daskkit.errors import BackendError
 
-__all__ = ["DEFAULT_SPECS", "BackendSpec", "load_backend", "names", "parse_spec"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "DEFAULT_SPECS",
+    "GROUPS",
+    "BackendSpec",
+    "load_backend",
+    "names",
+    "parse_spec",
+    "parse_specs",
+]
 
 _CLASSES = {
     "serial": "daskkit.backends.serial:Serial",
     "numpy": "daskkit.backends.numpy:Numpy",
+    "numpy-threads": "daskkit.backends.numpy_threads:NumpyThreads",
+    "numba": "daskkit.backends.numba:Numba",
     "threads": "daskkit.backends.threads:Threads",
+    "joblib-threads": "daskkit.backends.joblib_threads:JoblibThreads",
+    "dask-threads": "daskkit.backends.dask_threads:DaskThreads",
     "multiprocessing": "daskkit.backends.multiprocessing:Multiprocessing",
     "futures": "daskkit.backends.futures:Futures",
+    "joblib-loky": "daskkit.backends.joblib_loky:JoblibLoky",
+    "mpire": "daskkit.backends.mpire:Mpire",
+    "ipyparallel": "daskkit.backends.ipyparallel:Ipyparallel",
+    "ray": "daskkit.backends.ray:Ray",
+    "ray-pool": "daskkit.backends.ray_pool:RayPool",
+    "dask-processes": "daskkit.backends.dask_processes:DaskProcesses",
     "dask-bag": "daskkit.backends.dask_bag:DaskBag",
     "dask-delayed": "daskkit.backends.dask_delayed:DaskDelayed",
+    "dask-futures": "daskkit.backends.dask_futures:DaskFutures",
+    "joblib-dask": "daskkit.backends.joblib_dask:JoblibDask",
     "daskkit": "daskkit.backends.daskkit:Daskkit",
 }
 
@@ -39,6 +64,76 @@ DEFAULT_SPECS = (
     "dask-delayed",
     "daskkit",
 )
+
+#: Several at once. The loop is in each of them, as it is in every comparison.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    # What needs nothing but daskkit.
+    "builtin": DEFAULT_SPECS,
+    # Worker processes; `daskkit` chooses among them and threads.
+    "processes": (
+        "serial",
+        "multiprocessing",
+        "futures",
+        "joblib-loky",
+        "mpire",
+        "ipyparallel",
+        "ray",
+        "ray-pool",
+        "dask-processes",
+        "dask-bag",
+        "dask-delayed",
+        "dask-futures",
+        "joblib-dask",
+        "daskkit",
+    ),
+    # Threads of one process. Not called "threads": that is a back end.
+    "threading": (
+        "serial",
+        "numpy-threads",
+        "numba",
+        "threads",
+        "joblib-threads",
+        "dask-threads",
+        "daskkit",
+    ),
+    # All that Dask's schedulers run.
+    "dask": (
+        "serial",
+        "dask-threads",
+        "dask-processes",
+        "dask-bag@1",
+        "dask-bag",
+        "dask-delayed@1",
+        "dask-delayed",
+        "dask-futures",
+        "joblib-dask",
+        "daskkit",
+    ),
+    "all": (
+        "serial",
+        "numpy",
+        "numpy-threads",
+        "numba",
+        "threads",
+        "joblib-threads",
+        "dask-threads",
+        "multiprocessing",
+        "futures",
+        "joblib-loky",
+        "mpire",
+        "ipyparallel",
+        "ray",
+        "ray-pool",
+        "dask-processes",
+        "dask-bag@1",
+        "dask-bag",
+        "dask-delayed@1",
+        "dask-delayed",
+        "dask-futures",
+        "joblib-dask",
+        "daskkit",
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +206,19 @@ def load_backend(name: str) -> type[Backend]:
     BackendError
         If there is no such back end.
     """
+    if name in GROUPS:
+        msg = (
+            f"{name!r} is a group of back ends, where one is needed; it holds: "
+            f"{', '.join(GROUPS[name])}"
+        )
+        raise BackendError(msg)
     if name not in _CLASSES:
-        close = difflib.get_close_matches(name, _CLASSES, n=1)
+        close = difflib.get_close_matches(name, [*_CLASSES, *GROUPS], n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        msg = f"unknown back end {name!r}{hint}; available: {', '.join(_CLASSES)}"
+        msg = (
+            f"unknown back end {name!r}{hint}; available: {', '.join(_CLASSES)}; "
+            f"groups: {', '.join(GROUPS)}"
+        )
         raise BackendError(msg)
     module, attribute = _CLASSES[name].split(":")
     backend: type[Backend] = getattr(importlib.import_module(module), attribute)
@@ -144,27 +248,81 @@ def parse_spec(text: str) -> BackendSpec:
     BackendSpec(name='multiprocessing', n_workers=3,
                 options=(('start_method', 'spawn'),))
     """
-    if not isinstance(text, str):
-        msg = (
-            f"a back end is chosen by its name, received {text!r} of type "
-            f"{type(text).__name__}; available: {', '.join(_CLASSES)}"
-        )
-        raise BackendError(msg)
-    head, _, tail = text.partition(":")
-    name, at, workers = head.partition("@")
-    backend = load_backend(name.strip())
-    n_workers = None
-    if at:
-        if not workers.isdecimal() or int(workers) < 1:
-            msg = (
-                f"the number of workers after '@' in {text!r} must be a whole number "
-                f"of at least 1, received {workers!r}"
-            )
-            raise BackendError(msg)
-        n_workers = int(workers)
+    name, n_workers, tail = _split(text)
+    backend = load_backend(name)
     options = []
     for pair in filter(None, tail.split(",")):
         option, _, value = pair.partition("=")
         check_option(backend, option.strip(), value.strip())
         options.append((option.strip(), value.strip()))
-    return BackendSpec(name.strip(), n_workers, tuple(options))
+    return BackendSpec(name, n_workers, tuple(options))
+
+
+def parse_specs(text: str) -> list[BackendSpec]:
+    """Return the specifications of one back end or of a group such as ``"all"``.
+
+    Parameters
+    ----------
+    text : str
+        As for `parse_spec`, or a key of `GROUPS`, with ``@n_workers`` or without: a
+        number of workers for those of its back ends that don't bring their own.
+
+    Returns
+    -------
+    list of BackendSpec
+        In the order of the table.
+
+    Raises
+    ------
+    BackendError
+        If the text has another form, or names an unknown back end, group, option or
+        value.
+
+    Examples
+    --------
+    >>> [str(spec) for spec in parse_specs("threading@3")][:3]
+    ['serial', 'numpy-threads@3', 'numba@3']
+    >>> [str(spec) for spec in parse_specs("dask-bag@1")]
+    ['dask-bag@1']
+    """
+    name, n_workers, options = _split(text)
+    if name not in GROUPS:
+        return [parse_spec(text)]
+    if options:
+        msg = (
+            f"a group of back ends has no options, received {text!r}; name the back "
+            f"ends that have it: {', '.join(GROUPS[name])}"
+        )
+        raise BackendError(msg)
+    specs = [parse_spec(member) for member in GROUPS[name]]
+    if n_workers is None:
+        return specs
+    wanted = [
+        spec
+        if load_backend(spec.name).single or spec.n_workers is not None
+        else dataclasses.replace(spec, n_workers=n_workers)
+        for spec in specs
+    ]
+    return list(dict.fromkeys(wanted))
+
+
+def _split(text: object) -> tuple[str, int | None, str]:
+    """Return name, number of workers and options of a specification, or raise."""
+    if not isinstance(text, str):
+        msg = (
+            f"a back end is chosen by its name, received {text!r} of type "
+            f"{type(text).__name__}; available: {', '.join(_CLASSES)}; "
+            f"groups: {', '.join(GROUPS)}"
+        )
+        raise BackendError(msg)
+    head, _, tail = text.partition(":")
+    name, at, workers = head.partition("@")
+    if not at:
+        return name.strip(), None, tail
+    if not workers.isdecimal() or int(workers) < 1:
+        msg = (
+            f"the number of workers after '@' in {text!r} must be a whole number "
+            f"of at least 1, received {workers!r}"
+        )
+        raise BackendError(msg)
+    return name.strip(), int(workers), tail

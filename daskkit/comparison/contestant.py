@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,80 +20,37 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from daskkit.comparison.leftovers import (
+    end_processes,
+    find_processes,
+    find_segments,
+    is_tracker,
+    remove_segments,
+    start_of,
+)
 from daskkit.errors import DaskkitError
+from daskkit.loop import short_repr
 from daskkit.run.threads import thread_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Self
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["Contestant", "ContestantError", "Warden", "memory_kind"]
+    from daskkit.comparison.warden import Warden
+
+__all__ = ["Contestant", "ContestantError", "memory_kind"]
 
 # A thawed process tree catches up on timers and heartbeats before its turn.
 _SETTLE_S = 0.05
 # A contestant gets this long to stop in good order before it is killed.
 _STOP_S = 10.0
 _MEMORY_PERIOD_S = 0.02
-# Ends the sessions that it was told of and removes their folder when its standard input
-# is closed, which happens when the comparison's process is gone, however it went.
-# Frozen processes could not do that themselves.
-_WARDEN = """
-import os, shutil, signal, sys
-sessions = set()
-for line in sys.stdin:
-    pid = int(line)
-    (sessions.add if pid > 0 else sessions.discard)(abs(pid))
-for pid in sessions:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except OSError:
-        pass
-shutil.rmtree(sys.argv[1], ignore_errors=True)
-"""
+_POLL_S = 0.02
+# What is still there this long after the process has ended was left behind.
+_LINGER_S = 1.0
 
 
 class ContestantError(DaskkitError):
     """A contestant failed; the message is the one line that the table shows."""
-
-
-class Warden:
-    """A process that outlives this one, to end contestants if this one is killed.
-
-    A context manager; on exit the contestants' temporary files are removed.
-    """
-
-    def __init__(self) -> None:
-        #: Where contestants put their temporary files.
-        self.folder = tempfile.mkdtemp(prefix="daskkit-")
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _WARDEN, self.folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            text=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-    def watch(self, pid: int) -> None:
-        """Watch over a session.
-
-        Parameters
-        ----------
-        pid : int
-            Its leader's process id, or the negative of it to forget the session.
-        """
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.write(f"{pid}\n")
-            self._process.stdin.flush()
 
 
 class Contestant:
@@ -102,10 +60,19 @@ class Contestant:
     ----------
     warden : Warden
         Keeps its temporary files, and ends it if this process is killed.
+    environment : mapping of str to str, optional
+        Variables that the back end needs; see `Backend.environment`.
     """
 
-    def __init__(self, warden: Warden) -> None:
+    def __init__(
+        self, warden: Warden, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._warden = warden
+        self._folder = warden.make_folder()
+        self._began_s = time.time()
+        self._pids: set[int] = set()
+        self._sessions: dict[int, bytes] = {}
+        self._segments: set[str] = set()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._connection, theirs = Pipe()
         descriptor = theirs.fileno()
@@ -118,7 +85,11 @@ class Contestant:
                 **os.environ,
                 **thread_variables(1),
                 "PYTHONHASHSEED": "0",
-                "TMPDIR": warden.folder,
+                **{
+                    name: value.format(folder=self._folder)
+                    for name, value in (environment or {}).items()
+                },
+                "TMPDIR": self._folder,
             },
             stdin=subprocess.DEVNULL,
             stdout=self._output,
@@ -128,7 +99,8 @@ class Contestant:
             start_new_session=True,
         )
         theirs.close()
-        warden.watch(self._process.pid)
+        self._pids.add(self._process.pid)
+        self._watch_sessions({self._process.pid})
         self._frozen: list[psutil.Process] = []
 
     def ask(self, command: str, *arguments: Any, limit_s: float | None = None) -> Any:
@@ -203,6 +175,8 @@ class Contestant:
     def freeze(self) -> None:
         """Stop all processes of the tree; they keep their memory and take no CPU."""
         self._frozen = self._tree()
+        # Looked at here, since of a tree that dies nothing can be asked any more.
+        self._segments |= find_segments(process.pid for process in self._frozen)
         for process in self._frozen:
             with contextlib.suppress(psutil.Error):
                 process.suspend()
@@ -217,36 +191,81 @@ class Contestant:
         self._frozen = []
         time.sleep(_SETTLE_S)
 
-    def close(self, *, at_once: bool = False) -> None:
+    def close(self, *, at_once: bool = False) -> str | None:
         """End the process and all that it started; a second call does nothing.
 
         Parameters
         ----------
         at_once : bool, default False
             Kill it without giving the back end time to stop.
+
+        Returns
+        -------
+        str or None
+            In one line, how it failed to stop or what it left behind although it had
+            been told to stop. By now it is gone.
         """
-        if self._process.poll() is None and not at_once:
-            self.thaw()
-            with contextlib.suppress(ContestantError, OSError):
-                self.ask("stop", limit_s=_STOP_S)
-                self._connection.send(("exit", ()))
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_STOP_S)
-        # Whatever the back end left behind is in its session.
-        for process in _session(self._process.pid):
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        if self._connection.closed:
+            return None
+        left = [] if at_once else self._stop()
+        pids = self._find()
+        self._segments |= find_segments(pids)
+        self._pids.update(pids)
+        end_processes(self._find)
         self._process.wait()
+        segments = remove_segments(self._segments, self._pids, self._began_s)
+        if not at_once:
+            left += segments
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._connection.close()
         self._output.close()
-        self._warden.watch(-self._process.pid)
+        for session in self._sessions:
+            self._warden.watch(-session)
+        return ", ".join(left) if left else None
+
+    def _stop(self) -> list[str]:
+        """Let the back end stop in good order; return what went wrong, or is left."""
+        if self._process.poll() is not None:
+            return []
+        self.thaw()
+        self._tree()
+        try:
+            self.ask("stop", limit_s=_STOP_S)
+            self._connection.send(("exit", ()))
+            self._process.wait(_STOP_S)
+        except ContestantError as error:
+            return [str(error)]
+        except (OSError, subprocess.TimeoutExpired):
+            return ["it did not end when it was told to"]
+        deadline = time.monotonic() + _LINGER_S
+        while left := [pid for pid in self._find() if not is_tracker(pid)]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_POLL_S)
+        return [f"process {pid} ({_command(pid)})" for pid in left]
+
+    def _find(self) -> list[int]:
+        """Return the processes that are left of the tree, orphans included."""
+        return find_processes(self._folder, self._sessions)
 
     def _tree(self) -> list[psutil.Process]:
+        """Return the process and all below it, and remember where they can be found."""
         try:
             root = psutil.Process(self._process.pid)
-            return [root, *root.children(recursive=True)]
+            tree = [root, *root.children(recursive=True)]
         except psutil.Error:
             return []
+        pids = {process.pid for process in tree}
+        if not pids <= self._pids:
+            self._pids |= pids
+            self._watch_sessions(set(filter(None, map(_session, pids))))
+        return tree
+
+    def _watch_sessions(self, sessions: set[int]) -> None:
+        """Add sessions to those of this contestant, here and at the warden."""
+        for session in sessions - set(self._sessions):
+            self._sessions[session] = start_of(session)
+            self._warden.watch(session)
 
     def _describe_death(self) -> str:
         """Return how the process ended, with the last line that it printed."""
@@ -275,11 +294,15 @@ def _memory_of(process: psutil.Process) -> float:
     return float(getattr(full, "pss", full.rss))
 
 
-def _session(leader: int) -> list[psutil.Process]:
-    """Return the living processes of a session."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(OSError):
-            if os.getsid(process.pid) == leader:
-                found.append(process)
-    return found
+def _session(pid: int) -> int | None:
+    """Return the session of a process, or None if it has gone."""
+    with contextlib.suppress(OSError):
+        return os.getsid(pid)
+    return None
+
+
+def _command(pid: int) -> str:
+    """Return a process's command in one line, or that it has gone."""
+    with contextlib.suppress(psutil.Error):
+        return short_repr(" ".join(psutil.Process(pid).cmdline()))
+    return "gone"

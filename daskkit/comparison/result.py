@@ -45,6 +45,8 @@ __all__ = [
 
 _KIND = "daskkit comparison"
 _FORMAT = 1
+# Columns of the printed table that hold words: back end, status, setting.
+_LEFT = (0, 2, 10)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +84,12 @@ class Comparison:
         Returns
         -------
         pandas.DataFrame
-            Columns ``backend``, ``workers``, ``status``, ``cold_s``, ``median_s``,
-            ``low_s``, ``high_s``, ``speedup``, ``speedup_low``, ``speedup_high``,
-            ``efficiency``, ``cpu_s``, ``peak_memory_bytes`` and ``error``, as
-            described in `daskkit.records.Summary`. Times are wall times in seconds;
-            low and high are 95 % intervals (see `comparison.stats`); what was not
-            measured is NaN.
+            Columns ``backend``, ``workers``, ``setting``, ``status``, ``cold_s``,
+            ``median_s``, ``low_s``, ``high_s``, ``speedup``, ``speedup_low``,
+            ``speedup_high``, ``efficiency``, ``cpu_s``, ``peak_memory_bytes`` and
+            ``error``, as described in `daskkit.records.Summary`. Times are wall times
+            in seconds; low and high are 95 % intervals (see `comparison.stats`); what
+            was not measured is NaN.
         """
         import pandas as pd
 
@@ -224,8 +226,8 @@ class Comparison:
         if not traced:
             what = "any row" if backend is None else f"{backend!r}"
             msg = (
-                f"there is no ledger of {what}: no batch was stamped; back ends that "
-                "failed and files of earlier versions have none"
+                f"there is no ledger of {what}: no batch was stamped; compare with "
+                "ledger=True (--ledger); back ends that failed have none"
             )
             raise DaskkitError(msg)
         rivals = [run for run in traced if run is not self.runs[0]] or traced
@@ -305,12 +307,13 @@ class Comparison:
             "efficiency",
             "CPU",
             "memory",
+            "setting",
         )
         rows = [header, *map(_format_row, self.summaries)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(
-                cell.ljust(width) if i in (0, 2) else cell.rjust(width)
+                cell.ljust(width) if i in _LEFT else cell.rjust(width)
                 for i, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
             for row in rows
@@ -486,6 +489,7 @@ def _format_row(row: Summary) -> tuple[str, ...]:
         format_ratio(row.efficiency),
         format_seconds(row.cpu_s),
         format_bytes(row.peak_memory_bytes),
+        row.setting,
     )
 
 

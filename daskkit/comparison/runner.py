@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 if TYPE_CHECKING:
+    from daskkit.accounts import Trace
     from daskkit.backends.base import Backend
     from daskkit.records import Workload
 
@@ -58,6 +59,12 @@ class _Runner:
             "setting": self._backend.setting,
         }
 
+    def set_chunksize(self, value: str) -> str:
+        """Change the chunk size between two runs; return how the setting is shown."""
+        assert self._backend is not None
+        self._backend.set_chunksize(value)
+        return self._backend.setting
+
     def run(self) -> tuple[float, bytes]:
         """Execute the workload once; return its wall time and pickled answer."""
         assert self._backend is not None
@@ -67,10 +74,34 @@ class _Runner:
         wall_s = time.perf_counter() - began
         return wall_s, cloudpickle.dumps(answer, protocol=5)
 
+    def trace(self, spec_text: str, n_workers: int) -> Trace:
+        """Start the back end again with stamps on all items; return its second run."""
+        import tempfile
+
+        from daskkit.backends.registry import parse_spec
+        from daskkit.comparison.ledger import make_trace
+        from daskkit.comparison.stamps import read_stamps, stamp_workload
+
+        assert self._workload is not None
+        self.stop()
+        with tempfile.TemporaryDirectory(prefix="stamps-") as folder:
+            self._backend = parse_spec(spec_text).make(n_workers)
+            self._backend.start(stamp_workload(self._workload, folder))
+            self._backend.run()
+            gc.collect()
+            began = time.perf_counter()
+            self._backend.run()
+            ended = time.perf_counter()
+            stamps = read_stamps(folder, began)
+        return make_trace(
+            stamps, n_workers=self._backend.n_workers, began_s=began, ended_s=ended
+        )
+
     def stop(self) -> None:
         """Stop the back end."""
         if self._backend is not None:
-            self._backend.stop()
+            backend, self._backend = self._backend, None
+            backend.stop()
 
 
 def _describe(error: BaseException) -> str:

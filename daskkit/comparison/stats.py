@@ -165,6 +165,7 @@ def summarize(run: Run, loop: Run) -> Summary:
     return Summary(
         backend=run.backend,
         workers=run.workers,
+        setting=run.setting,
         status=run.status,
         cold_s=run.cold_s if walls else math.nan,
         median_s=median_s,

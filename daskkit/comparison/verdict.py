@@ -73,6 +73,11 @@ def format_verdict(
         if row.status != "ok":
             words = _STATUS_WORDS[row.status]
             sentences.append(f"{row.backend} {words}: {row.error}.".replace("..", "."))
+    sentences += [
+        f"{run.backend} did not end cleanly, what it left was removed: {run.leftovers}."
+        for run in runs
+        if run.leftovers is not None
+    ]
     return sentences
 
 

@@ -5,27 +5,21 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from dask.highlevelgraph import HighLevelGraph
-
-from daskkit.graphs.partitions import (
-    SPLIT_EVERY,
-    choose_npartitions,
-    cut,
-    make_layer_name,
-)
-from daskkit.loop import run_items
+from daskkit.graphs.layers import Chain, make_part_layer
+from daskkit.graphs.partitions import SPLIT_EVERY, choose_npartitions
+from daskkit.graphs.tasks import Step
+from daskkit.run.job import Job
 from daskkit.transport.bag import PartitionBag
 from daskkit.transport.carried import Carried
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from dask.bag import Bag, Item
 
     from daskkit.records import Workload
-    from daskkit.transport.partition import Partition
 
-__all__ = ["build_bag", "reduce_bag"]
+__all__ = ["build_bag", "make_bag", "reduce_bag"]
 
 
 def build_bag(workload: Workload, *, npartitions: int | None = None) -> Bag:
@@ -38,8 +32,8 @@ def build_bag(workload: Workload, *, npartitions: int | None = None) -> Bag:
     workload : Workload
         What is to be done. Its `combine` is left to `reduce_bag`: a bag holds results.
     npartitions : int, optional
-        Partitions of the bag, at least 1; at most one an item. Default: four a usable
-        core.
+        Partitions of the bag, at least 1; at most one an item. Default: four for each
+        thread of the open cluster's workers, or for each usable core.
 
     Returns
     -------
@@ -61,20 +55,46 @@ def build_bag(workload: Workload, *, npartitions: int | None = None) -> Bag:
     [1, 9, 25]
     """
     npartitions = choose_npartitions(len(workload.items), npartitions)
-    name = make_layer_name(workload.name, "map")
-    run = functools.partial(_run_part, Carried(workload.func))
-    tasks: dict[Any, Any] = {
-        (name, i): (run, Carried(part), start)
-        for i, (start, part) in enumerate(cut(workload.items, npartitions))
-    }
-    graph = HighLevelGraph.from_collections(name, tasks, dependencies=())
-    return PartitionBag(graph, name, npartitions)
+    items: Any = workload.items  # a sequence, see Workload
+    return make_bag(Job(workload.func, workload.name), items, npartitions)
 
 
-def reduce_bag(bag: Bag, combine: Callable[[list[Any]], Any]) -> Item:
+def make_bag(job: Job, items: Sequence[Any], npartitions: int) -> PartitionBag:
+    """Return the results of a job, one an item, as a lazy Dask bag.
+
+    Parameters
+    ----------
+    job : Job
+        What is done to each item.
+    items : sequence
+        Anything with a length and slices.
+    npartitions : int
+        At least 1.
+
+    Returns
+    -------
+    PartitionBag
+
+    Examples
+    --------
+    >>> make_bag(Job(abs, "abs"), [-1, 2], 2).compute(scheduler="synchronous")
+    [1, 2]
+    """
+    chain = Chain()
+    chain.add(*make_part_layer(Carried(Step.of(job)), items, npartitions))
+    return PartitionBag(chain.graph, chain.top, npartitions)
+
+
+def reduce_bag(
+    bag: Bag,
+    combine: Callable[[list[Any]], Any],
+    *,
+    split_every: int = SPLIT_EVERY,
+    name: str | None = None,
+) -> Item:
     """Return the combination of a bag's elements as a lazy Dask item.
 
-    Each partition is combined in its worker, then eight answers at a time, as a tree.
+    Each partition is combined in its worker, then some answers at a time, as a tree.
 
     Parameters
     ----------
@@ -82,6 +102,10 @@ def reduce_bag(bag: Bag, combine: Callable[[list[Any]], Any]) -> Item:
         Holds results.
     combine : callable
         As in `Workload`: takes a list of results or of its own answers.
+    split_every : int, default 8
+        Answers that are combined at a time, at least 2.
+    name : str, optional
+        What the layers are called; by default ``"combine"``.
 
     Returns
     -------
@@ -94,15 +118,12 @@ def reduce_bag(bag: Bag, combine: Callable[[list[Any]], Any]) -> Item:
     >>> reduce_bag(bag, sum).compute(scheduler="synchronous")
     55
     """
-    combine_all = functools.partial(_combine_all, combine)
-    answer: Item = bag.reduction(combine_all, combine_all, split_every=SPLIT_EVERY)
+    combine_all = functools.partial(_combine_all, Carried(combine))
+    answer: Item = bag.reduction(
+        combine_all, combine_all, split_every=split_every, name=name or "combine"
+    )
     return answer
 
 
-def _run_part(func: Carried, items: Carried, start: int) -> Partition:
-    """Execute one partition in a worker."""
-    return run_items(func.get(), items.get(), start)
-
-
-def _combine_all(combine: Callable[[list[Any]], Any], results: Iterable[Any]) -> Any:
-    return combine(list(results))
+def _combine_all(combine: Carried, results: Iterable[Any]) -> Any:
+    return combine.get()(list(results))

@@ -1,30 +1,27 @@
-"""`build_delayed`: a workload as a `dask.delayed.Delayed`, with a tree of combines."""
+"""Work as a `dask.delayed.Delayed`: parts, and a tree of combines or a last task."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dask.delayed import Delayed, delayed
+from dask.delayed import Delayed
 
-from daskkit.graphs.partitions import (
-    SPLIT_EVERY,
-    choose_npartitions,
-    combine_parts,
-    cut,
-    make_layer_name,
-)
-from daskkit.loop import run_items
-from daskkit.transport.bag import leave_worker
+from daskkit.graphs.layers import Chain, make_part_layer
+from daskkit.graphs.partitions import SPLIT_EVERY, choose_npartitions
+from daskkit.graphs.tasks import Step
+from daskkit.run.job import Job
+from daskkit.transport import contact
+from daskkit.transport.bag import deliver_value
 from daskkit.transport.carried import Carried
 from daskkit.transport.errors import clear_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Self
 
     from daskkit.records import Workload
 
-__all__ = ["build_delayed"]
+__all__ = ["Answer", "build_delayed", "make_answer"]
 
 
 def build_delayed(workload: Workload, *, npartitions: int | None = None) -> Delayed:
@@ -38,8 +35,8 @@ def build_delayed(workload: Workload, *, npartitions: int | None = None) -> Dela
     workload : Workload
         What is to be done.
     npartitions : int, optional
-        Tasks to cut the items into, at least 1; at most one an item. Default: four a
-        usable core.
+        Tasks to cut the items into, at least 1; at most one an item. Default: four for
+        each thread of the open cluster's workers, or for each usable core.
 
     Returns
     -------
@@ -60,65 +57,66 @@ def build_delayed(workload: Workload, *, npartitions: int | None = None) -> Dela
     [0, 1, 4, 9, 16, 25, 36, 49, 64, 81]
     """
     npartitions = choose_npartitions(len(workload.items), npartitions)
-    layer = make_layer_name(workload.name, "map")
-    run_part = delayed(_run_part, pure=False, traverse=False)
-    func = Carried(workload.func)
-    parts = [
-        run_part(func, workload.combine, Carried(part), start, dask_key_name=(layer, i))
-        for i, (start, part) in enumerate(cut(workload.items, npartitions))
-    ]
-    answer = _combine_tree(workload, parts)
-    kind = _ListAnswer if workload.combine is None else _Answer
-    return kind.of(answer)
+    items: Any = workload.items  # a sequence, see Workload
+    job = Job(workload.func, workload.name, combine=workload.combine)
+    return make_answer(job, items, npartitions)
 
 
-def _combine_tree(workload: Workload, parts: list[Delayed]) -> Delayed:
-    """Return one delayed answer made of many, `SPLIT_EVERY` at a time."""
-    combine = delayed(combine_parts, pure=False)
-    # Lists only move when joined: one task takes them all.
-    width = SPLIT_EVERY if workload.combine is not None else len(parts)
-    while len(parts) > 1:
-        layer = make_layer_name(workload.name, "combine")
-        parts = [
-            combine(workload.combine, *parts[i : i + width], dask_key_name=(layer, k))
-            for k, i in enumerate(range(0, len(parts), width))
-        ]
-    return parts[0]
+def make_answer(
+    job: Job,
+    items: Sequence[Any],
+    npartitions: int,
+    finish: Callable[[list[Any]], Any] = list,
+) -> Answer:
+    """Return what is made of the results of a job, as a lazy Dask object.
+
+    Parameters
+    ----------
+    job : Job
+        What is done to each item. With a `combine`, parts are combined where they are
+        computed, then eight at a time, as a tree.
+    items : sequence
+        Anything with a length and slices.
+    npartitions : int
+        At least 1.
+    finish : callable, default list
+        Without a `combine`: ``finish(results)`` makes the answer, as the last task.
+
+    Returns
+    -------
+    Answer
+
+    Examples
+    --------
+    >>> answer = make_answer(Job(abs, "abs"), [-1, 2], 2, finish=max)
+    >>> answer.compute(scheduler="synchronous")
+    2
+    """
+    chain = Chain()
+    step = Carried(Step.of(job, finish=finish))
+    chain.add(*make_part_layer(step, items, npartitions))
+    if job.combine is None:
+        chain.finish(step)
+    else:
+        chain.combine(job.combine, job.name, SPLIT_EVERY)
+    return Answer.of(chain)
 
 
-def _run_part(
-    func: Carried,
-    combine: Callable[[list[Any]], Any] | None,
-    items: Carried,
-    start: int,
-) -> Any:
-    """Execute one partition in a worker."""
-    results = run_items(func.get(), items.get(), start)
-    return results if combine is None else leave_worker(combine(list(results)))
-
-
-class _Answer(Delayed):
+class Answer(Delayed):
     """A delayed answer, whose errors say which object can't be sent."""
 
     __slots__ = ()
 
     @classmethod
-    def of(cls, answer: Delayed) -> Self:
-        return cls(answer.key, answer.dask)
+    def of(cls, chain: Chain) -> Self:
+        """Return the one key that a chain ends in."""
+        (key,) = chain.keys
+        return cls(key, chain.graph, layer=chain.top)
+
+    def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return deliver_value, (contact.find_place(),)
 
     def compute(self, **kwargs: Any) -> Any:
+        """Return the answer; see `dask.delayed.Delayed.compute`."""
         with clear_errors():
             return Delayed.compute(self, **kwargs)
-
-
-class _ListAnswer(_Answer):
-    """A delayed list: travels as a partition, arrives as an ordinary list."""
-
-    __slots__ = ()
-
-    def __dask_postcompute__(self) -> tuple[Any, tuple[()]]:
-        return _to_list, ()
-
-
-def _to_list(results: Any) -> list[Any]:
-    return list(results[0])

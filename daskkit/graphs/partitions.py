@@ -1,26 +1,21 @@
-"""How a graph cuts a workload, and what its tasks execute; pure functions."""
+"""How a graph cuts its items, and how its layers are named; pure functions."""
 
 from __future__ import annotations
 
-import itertools
+import numbers
 import uuid
-from typing import TYPE_CHECKING, Any
 
 from dask.system import cpu_count
 
-from daskkit.errors import WorkloadError
+from daskkit.errors import ArgumentError, WorkloadError
 from daskkit.loop import short_repr
-from daskkit.transport.bag import leave_worker
-from daskkit.transport.partition import Partition
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+from daskkit.run.session import find_client, find_workers
 
 __all__ = [
     "SPLIT_EVERY",
     "choose_npartitions",
-    "combine_parts",
-    "cut",
+    "count_partitions",
+    "find_edges",
     "make_layer_name",
 ]
 
@@ -38,7 +33,8 @@ def choose_npartitions(n_items: int, npartitions: int | None) -> int:
     n_items : int
         Length of the workload.
     npartitions : int or None
-        What the user asks for, at least 1; None takes four a usable core.
+        What the user asks for, at least 1; None takes four for each thread of the
+        workers of the open cluster, or for each core where none is open.
 
     Returns
     -------
@@ -56,70 +52,64 @@ def choose_npartitions(n_items: int, npartitions: int | None) -> int:
     (8, 3, 1)
     """
     if npartitions is None:
-        npartitions = _PARTS_PER_CORE * max(1, int(cpu_count()))
-    elif (
-        isinstance(npartitions, bool)
-        or not isinstance(npartitions, int)
-        or npartitions < 1
-    ):
-        msg = (
-            "npartitions must be a whole number of at least 1 or None, "
-            f"received {short_repr(npartitions)}"
-        )
-        raise WorkloadError(msg)
+        npartitions = _PARTS_PER_CORE * _count_threads()
+    elif not _is_count(npartitions):
+        raise WorkloadError(_describe_count("npartitions", npartitions))
     return max(1, min(npartitions, n_items))
 
 
-def cut(items: Collection[Any], npartitions: int) -> list[tuple[int, Partition]]:
-    """Return the parts of some items, as evenly long as can be.
+def count_partitions(
+    n_items: int, npartitions: int | None, batch_size: int | None
+) -> int:
+    """Return how many partitions a lazy verb gets.
 
     Parameters
     ----------
-    items : sequence
-        Anything with a length and slices.
-    npartitions : int
-        At least 1.
+    n_items : int
+        Number of items.
+    npartitions : int or None
+        Partitions, at least 1; see `choose_npartitions`.
+    batch_size : int or None
+        Items in a partition at most; one of the two is None.
 
     Returns
     -------
-    list of tuple of (int, Partition)
-        The index of the first item of each part, and its items.
+    int
+        Between 1 and the number of items (1 if there are none).
+
+    Raises
+    ------
+    ArgumentError
+        If one of them can't be used, or both are given.
 
     Examples
     --------
-    >>> cut(range(5), 2)
-    [(0, [0, 1]), (2, [2, 3, 4])]
+    >>> count_partitions(100, 8, None), count_partitions(100, None, 30)
+    (8, 4)
     """
-    n = len(items)
-    edges = [n * i // npartitions for i in range(npartitions + 1)]
-    return [
-        (start, Partition(items[start:stop]))  # type: ignore[index] # Workload holds sequences
-        for start, stop in itertools.pairwise(edges)
-    ]
+    for name, value in (("npartitions", npartitions), ("batch_size", batch_size)):
+        if value is not None and not _is_count(value):
+            raise ArgumentError(_describe_count(name, value))
+    if batch_size is None:
+        return choose_npartitions(n_items, npartitions)
+    if npartitions is not None:
+        msg = (
+            "npartitions and batch_size both say how items are cut, received "
+            f"npartitions={npartitions} and batch_size={batch_size}; leave one out"
+        )
+        raise ArgumentError(msg)
+    return max(1, -(-n_items // batch_size))
 
 
-def combine_parts(combine: Callable[[list[Any]], Any] | None, *parts: Any) -> Any:
-    """Return one answer made of several.
-
-    Parameters
-    ----------
-    combine : callable or None
-        As in `Workload`; None joins lists of results.
-    *parts : object
-        Answers of `combine`, or partitions of results.
-
-    Returns
-    -------
-    object
+def find_edges(n_items: int, npartitions: int) -> list[int]:
+    """Return where partitions begin and end, as evenly long as can be.
 
     Examples
     --------
-    >>> combine_parts(sum, 3, 4), combine_parts(None, [1, 2], [3])
-    (7, [1, 2, 3])
+    >>> find_edges(5, 2)
+    [0, 2, 5]
     """
-    if combine is None:
-        return Partition(result for part in parts for result in part)
-    return leave_worker(combine(list(parts)))
+    return [n_items * i // npartitions for i in range(npartitions + 1)]
 
 
 def make_layer_name(*words: str) -> str:
@@ -143,3 +133,21 @@ def make_layer_name(*words: str) -> str:
     'flights-map-'
     """
     return "-".join([*words, uuid.uuid4().hex[:8]])
+
+
+def _count_threads() -> int:
+    client = find_client()
+    n_threads = 0 if client is None else sum(find_workers(client).values())
+    return n_threads or max(1, int(cpu_count()))
+
+
+def _is_count(value: object) -> bool:
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return is_whole and value >= 1  # type: ignore[operator] # it is whole
+
+
+def _describe_count(name: str, value: object) -> str:
+    return (
+        f"{name} must be a whole number of at least 1 or None, "
+        f"received {short_repr(value)}"
+    )

@@ -30,6 +30,8 @@ __all__ = ["Call", "Pilot"]
 _HERE_S = 0.004
 _ALONE_S = 0.03
 _MOST_HERE = 1_000_000
+# What was over so soon may be followed by so many times as much.
+_QUICK_S, _QUICK_GROWTH = 0.0003, 8
 # How often a waiting caller looks at the progress.
 _PROGRESS_S = 0.1
 # Chunks of results that nobody has consumed, of a stream, for each thread.
@@ -344,8 +346,10 @@ class Call:
             item_s = wall_s / max(1, n_results)
             here_s = _ALONE_S if self.is_alone else _HERE_S
             fitting = int(here_s / max(item_s, 1e-9))
-            # No more than twice as many at a time: one item doesn't tell of all.
-            self._here_size = max(1, min(fitting, 2 * len(part.items), _MOST_HERE))
+            # Not many times as many at a time: one item doesn't tell of all.
+            growth = _QUICK_GROWTH if wall_s < _QUICK_S else 2
+            most = min(growth * len(part.items), _MOST_HERE)
+            self._here_size = max(1, min(fitting, most))
         for offset, error, attempts in caught:
             index = part.start + offset
             item = part.items[offset]

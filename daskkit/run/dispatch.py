@@ -91,6 +91,7 @@ class Dispatcher:
     def pack_job(self) -> Packed:
         """Return the job in the form in which it travels."""
         if self._job is None:
+            self._call.job.prepare_to_leave()
             self._job = self._packer.pack(self._call.job)
         return self._job
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 import threading
 import time
 import warnings
@@ -59,7 +60,7 @@ class Engine:
                 f"{self.call.job.name} ran in this process alone, as nothing can be "
                 f"sent to another one: {self.call.obstacle}"
             )
-            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            warnings.warn(text, RuntimeWarning, stacklevel=_find_user())
         return answer
 
     def iterate(self, *, ordered: bool) -> Iterator[Any]:
@@ -153,3 +154,18 @@ class Engine:
             self._feeder.join()
             self._feeder = None
         self.call.join_helpers()
+
+
+def _find_user() -> int:
+    """Return the stack level of a warning's caller that isn't of daskkit.
+
+    Verbs for arrays and frames call `Engine.run` from deeper down than `map` does.
+    """
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001 - the documented way to see callers
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "daskkit"

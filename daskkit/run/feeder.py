@@ -47,6 +47,8 @@ __all__ = ["Feeder"]
 # The first look at the caller: long enough for the clock, short beside a hand-over.
 _LOOK_S = 0.003
 _LONG_LOOK_S = 0.02
+# What is over by then is left to the caller without a closer look, of 2 ms.
+_SOON_S = 0.03
 # And the next ones, while it stays on its own: at most this long.
 _MOST_LOOK_S = 0.2
 # Seconds until lanes take their first batch.
@@ -102,7 +104,7 @@ class Feeder:
         self._n_wanted = 0
         self._is_suspended = False
         self._waits_for_cluster = False
-        self._n_cores = 0  # until it is needed: finding out takes 0.2 ms
+        self._n_cores = usable_cores()
         self._quick = contextlib.ExitStack()
         self._stack = contextlib.ExitStack()
         self._thread: threading.Thread | None = None
@@ -116,6 +118,9 @@ class Feeder:
         """Start the thread, after the time that the caller has for itself."""
         call = self._call
         self._gate.acquire()
+        # By the caller: who releases the GIL every 4 ms, as chunks of pandas' rows do,
+        # never lets a thread have it that waits for 5 ms (CPython's default) in one go.
+        self._quick.enter_context(quick_switching())
         if call.is_paused or call.where == "threads":
             self._start_thread()
         else:
@@ -135,32 +140,44 @@ class Feeder:
         if self._thread is not None:
             self._thread.join()
             self._let_go()
+        self._quick.close()
 
     def _wait(self) -> None:
         """Start the thread if the call isn't over soon."""
         look_s = _LONG_LOOK_S if self._only_look else _LOOK_S
-        if not self._gate.acquire(timeout=look_s):
-            with self._making:
-                if self._gate.locked():
-                    self._start_thread()
+        while not self._gate.acquire(timeout=look_s):
+            left_s = self._estimate_left_s()
+            if left_s > _SOON_S or self._only_look:
+                break
+            look_s = max(_LOOK_S, left_s)
+        else:
+            return
+        with self._making:
+            if self._gate.locked():
+                self._start_thread()
+
+    def _estimate_left_s(self) -> float:
+        """Return how long the caller is going to take for the rest by itself."""
+        pilot, n_left = self._call.pilot, self._call.source.n_left
+        running_s = time.perf_counter() - pilot.part_began
+        if n_left is None or pilot.n_items == 0 or running_s > _SOON_S:
+            return math.inf
+        return n_left * pilot.item_s
 
     def _start_thread(self) -> None:
         if self._thread is None:
             self._mailbox = Mailbox()
-            self._n_cores = usable_cores()
         self._thread = threading.Thread(
             target=self._run, name="daskkit-feeder", daemon=True
         )
         self._thread.start()
 
     def _run(self) -> None:
-        self._quick.enter_context(quick_switching())
         try:
             self._feed()
         except BaseException as error:  # noqa: BLE001 - the caller raises it
             self._call.fail(error)
         finally:
-            self._quick.close()
             if not self._is_suspended:
                 self._let_go()
 
@@ -478,6 +495,7 @@ class Feeder:
         if call.is_over:
             return
         if can_fork():
+            call.job.prepare_to_leave()
             sequence = call.source.sequence
             try:
                 lanes = fork_lanes(self._n_wanted, call.job, sequence)

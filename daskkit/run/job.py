@@ -58,9 +58,11 @@ class Job:
     #: ``each(items, results)`` appends the results of consecutive items one by one, in
     #: place of calls of `func`; after an error those before the guilty item are there.
     each: Callable[[Sequence[Any], list[Any]], None] | None = None
-    #: ``describe(item)`` is what an item is called in messages, such as ``"row 'x'"``;
-    #: None shows its index and value.
-    describe: Callable[[Any], str] | None = None
+    #: ``describe(index, item)`` is what an item is called in messages, such as ``"row 3
+    #: (label 'x')"``; None shows its index and value. Stays in the caller.
+    describe: Callable[[int, Any], str] | None = None
+    #: Called in the caller before another process is told of the job. Stays there.
+    before_leaving: Callable[[], None] | None = None
 
     def name_item(self, index: int, item: Any) -> str:
         """Return what an item is called in messages.
@@ -71,8 +73,23 @@ class Job:
         "item 37 (value 'x')"
         """
         if self.describe is not None:
-            return self.describe(item)
+            return self.describe(index, item)
         return f"item {index} (value {short_repr(item)})"
+
+    def prepare_to_leave(self) -> None:
+        """Do what is to be done before another process is told of the job.
+
+        Examples
+        --------
+        >>> Job(abs, "abs", before_leaving=lambda: print("leaves")).prepare_to_leave()
+        leaves
+        """
+        if self.before_leaving is not None:
+            self.before_leaving()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # `describe` may hold all labels of a frame.
+        return {**self.__dict__, "describe": None, "before_leaving": None}
 
 
 class Caught(NamedTuple):

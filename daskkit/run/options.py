@@ -19,7 +19,7 @@ from daskkit.run.engine import Engine
 from daskkit.run.job import Job
 from daskkit.run.session import find_client
 
-__all__ = ["OnError", "Options", "Where", "make_engine", "make_job"]
+__all__ = ["OnError", "Options", "Where", "make_engine", "make_job", "name_of"]
 
 Where = Literal["auto", "inline", "threads", "cluster"]
 OnError = Literal["raise", "collect"]
@@ -70,7 +70,7 @@ def make_job(
     _check_choice(on_error, "on_error", typing.get_args(OnError))
     return Job(
         func=func,
-        name=name or _name_of(func),
+        name=name or name_of(func),
         combine=combine,
         star=star,
         retries=int(retries),
@@ -137,8 +137,14 @@ def _check_choice(value: object, name: str, allowed: tuple[str, ...]) -> None:
         raise ArgumentError(msg)
 
 
-def _name_of(func: Any) -> str:
-    """Return what a function is called, also one that is wrapped."""
+def name_of(func: Any) -> str:
+    """Return what a function is called, also one that is wrapped.
+
+    Examples
+    --------
+    >>> name_of(functools.partial(abs, -1)), name_of(lambda: 0)
+    ('abs', 'lambda')
+    """
     while isinstance(func, functools.partial):
         func = func.func
     name = getattr(func, "__name__", None)

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskkit.transport import wire
+from daskkit.transport.partition import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -124,7 +125,7 @@ def measure_pickle(values: Sequence[Any]) -> Pickled:
 
 
 def _measure(values: Sequence[Any]) -> Pickled:
-    sample = list(values)
+    sample = Partition(values)  # as it would travel
     # CPU time: this thread waits for the GIL, too, if another one computes.
     began = time.thread_time()
     dumped = wire.dump(sample)

@@ -54,11 +54,12 @@ def find_client() -> Client | None:
     distributed.Client or None
         The current one, see `distributed.Client.current`.
     """
-    module = sys.modules.get("distributed.client")
-    if module is None:
+    # Another thread may be importing it.
+    kind = getattr(sys.modules.get("distributed.client"), "Client", None)
+    if kind is None:
         return None
     try:
-        client: Client = module.Client.current()
+        client: Client = kind.current()
     except ValueError:
         return None
     # An asynchronous one needs the event loop that the verb would block.

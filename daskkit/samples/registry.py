@@ -29,8 +29,12 @@ _MODULES: Mapping[str, str] = {
     "bootstrap": "daskkit.samples.bootstrap",
     "flights": "daskkit.samples.flights",
     "fractal": "daskkit.samples.fractal",
+    "kmeans": "daskkit.samples.kmeans",
     "landmask": "daskkit.samples.landmask",
+    "pairwise": "daskkit.samples.pairwise",
     "pi": "daskkit.samples.pi",
+    "rolling": "daskkit.samples.rolling",
+    "sweep": "daskkit.samples.sweep",
     "words": "daskkit.samples.words",
 }
 
@@ -47,7 +51,8 @@ def names() -> tuple[str, ...]:
     Examples
     --------
     >>> names()
-    ('bootstrap', 'flights', 'fractal', 'landmask', 'pi', 'words')
+    ('bootstrap', 'flights', 'fractal', 'kmeans', 'landmask', 'pairwise', 'pi',
+    'rolling', 'sweep', 'words')
     """
     return tuple(sorted(_MODULES))
 
@@ -97,7 +102,7 @@ def make_workload(name: str, size: str = "small") -> Workload:
     WorkloadError
         If there is no such sample, or the sample has no such size.
     BackendUnavailableError
-        If the package with the sample's data isn't installed.
+        If the package with the sample's data, or its library, isn't installed.
 
     Notes
     -----

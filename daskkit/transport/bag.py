@@ -40,7 +40,14 @@ if TYPE_CHECKING:
     from daskkit.transport.auto import Packed
     from daskkit.transport.contact import Place
 
-__all__ = ["PartitionBag", "PartitionItem", "leave_worker", "wrap_bag"]
+__all__ = [
+    "PartitionBag",
+    "PartitionItem",
+    "deliver_value",
+    "is_on_wire",
+    "leave_worker",
+    "wrap_bag",
+]
 
 _Graph = dict[Any, GraphNode]
 
@@ -190,6 +197,24 @@ class _Delivery(partition.Partition):
         return _join, tuple(self.parts)
 
 
+class _Parcel:
+    """A packed value on a worker that arrives at the caller as the value itself.
+
+    The worker keeps it, and with it shared memory, until the caller has it.
+    """
+
+    __slots__ = ("packed",)
+
+    def __init__(self, packed: Packed) -> None:
+        self.packed = packed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _join, (self.packed,)
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + sys.getsizeof(self.packed)
+
+
 def pack_partition(items: Any) -> Any:
     """Return a partition in the form in which it leaves its worker.
 
@@ -206,7 +231,7 @@ def pack_partition(items: Any) -> Any:
     """
     if isinstance(items, (Iterator, Partition)):
         items = list(items)
-    return auto.pack(items) if _is_on_wire() else items
+    return auto.pack(items) if is_on_wire() else items
 
 
 def deliver(parts: list[Any], home: Place) -> Any:
@@ -228,8 +253,8 @@ def deliver(parts: list[Any], home: Place) -> Any:
     result = core.finalize(values)
     if type(result) is Partition:  # that of a bag with a single one
         result = list(result)
-    if not _is_on_wire() or type(result) is not list:
-        return send_whole(result) if _is_on_wire() else result
+    if not is_on_wire() or type(result) is not list:
+        return send_whole(result) if is_on_wire() else result
     if home != contact.find_place():
         return send_whole(result)
     if all(isinstance(p, auto.Packed) and p.length is not None for p in parts):
@@ -252,6 +277,27 @@ def deliver_item(results: list[Any]) -> Any:
     return leave_worker(core.finalize_item(results))
 
 
+def deliver_value(results: list[Any], home: Place) -> Any:
+    """Return the one value of a delayed object; runs as the last task.
+
+    Parameters
+    ----------
+    results : list
+        With one element.
+    home : Place
+        Where the caller runs: what it can open is shared with it instead of sent.
+
+    Returns
+    -------
+    object
+        One that arrives as the value was.
+    """
+    (value,) = results
+    if is_on_wire() and home == contact.find_place():
+        return _Parcel(auto.pack(value))
+    return leave_worker(value)
+
+
 def leave_worker(value: Any) -> Any:
     """Return a task's result in the form in which it leaves its worker.
 
@@ -266,7 +312,7 @@ def leave_worker(value: Any) -> Any:
         On a worker a container that is sent as one object and arrives as it was;
         elsewhere `value` itself.
     """
-    return send_whole(value) if _is_on_wire() else value
+    return send_whole(value) if is_on_wire() else value
 
 
 def _join(*parts: Packed) -> list[Any]:
@@ -277,11 +323,19 @@ def _join(*parts: Packed) -> list[Any]:
     return [element for part in parts for element in auto.unpack(part, last=True)]
 
 
-def _is_on_wire() -> bool:
+def is_on_wire() -> bool:
     """Return whether this is a task whose result will be pickled for its receiver.
 
-    Not so with Dask's own schedulers, nor on a worker in the caller's process: there
-    the result is handed over as it is, and has to be an ordinary list.
+    Returns
+    -------
+    bool
+        Not so with Dask's own schedulers, nor on a worker in the caller's process:
+        there the result is handed over as it is, and has to be an ordinary list.
+
+    Examples
+    --------
+    >>> is_on_wire()
+    False
     """
     module = sys.modules.get("distributed.worker")
     if module is None:
@@ -345,7 +399,7 @@ def _sent_whole(task: GraphNode) -> GraphNode:
 
 def _run_whole(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     value = func(*args, **kwargs)
-    return _whole(value) if _is_on_wire() else value
+    return _whole(value) if is_on_wire() else value
 
 
 def _whole(value: Any) -> Any:
@@ -376,4 +430,4 @@ def _to_delayed(
 
 def _deliver_delayed(value: Any) -> Any:
     value = list(value) if isinstance(value, Partition) else value
-    return send_whole(value) if _is_on_wire() else value
+    return send_whole(value) if is_on_wire() else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from daskkit.transport.auto import pack, unpack
@@ -31,11 +32,16 @@ class Carried:
     [1, 2]
     """
 
-    __slots__ = ("_packed", "_value")
+    __slots__ = ("_packed", "_token", "_value")
 
     def __init__(self, value: Any) -> None:
         self._value = value
         self._packed: Packed | None = None
+        self._token = uuid.uuid4().hex
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        # Otherwise Dask packs the value only to name a task.
+        return ("daskkit-carried", self._token)
 
     def get(self) -> Any:
         """Return the value; one that was sent as a private copy for each call.
@@ -48,10 +54,11 @@ class Carried:
 
     def __reduce__(self) -> tuple[Any, ...]:
         packed = pack(self._value) if self._packed is None else self._packed
-        return _receive, (packed,)
+        return _receive, (packed, self._token)
 
 
-def _receive(packed: Packed) -> Carried:
+def _receive(packed: Packed, token: str) -> Carried:
     carried = Carried(None)
     carried._packed = packed  # noqa: SLF001 - our own
+    carried._token = token  # noqa: SLF001 - our own
     return carried

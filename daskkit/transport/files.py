@@ -29,6 +29,8 @@ __all__ = [
     "make_memory_file",
     "make_named_file",
     "remove_named_file",
+    "seal",
+    "seal_size",
     "write_all",
 ]
 
@@ -45,7 +47,8 @@ _FULL = {errno.ENOSPC, errno.ENOMEM, errno.EDQUOT, errno.EFBIG}
 
 # include/uapi/linux/fcntl.h; Python names them on Linux only.
 _F_ADD_SEALS = 1033
-_F_SEAL_SHRINK_GROW_WRITE = 2 | 4 | 8
+_F_SEAL_SHRINK_GROW = 2 | 4
+_F_SEAL_WRITE = 8
 
 
 def have_memfd() -> bool:
@@ -76,10 +79,30 @@ def seal(fd: int) -> None:
     ----------
     fd : int
         Descriptor from `make_memory_file`, with all content written.
+
+    Raises
+    ------
+    OSError
+        EBUSY while some process has a shared mapping of it that can be written to.
     """
+    _add_seals(fd, _F_SEAL_SHRINK_GROW | _F_SEAL_WRITE)
+
+
+def seal_size(fd: int) -> None:
+    """Fix the size of an anonymous file, whose content may still change.
+
+    Parameters
+    ----------
+    fd : int
+        Descriptor from `make_memory_file`, as large as it is going to be.
+    """
+    _add_seals(fd, _F_SEAL_SHRINK_GROW)
+
+
+def _add_seals(fd: int, seals: int) -> None:
     import fcntl
 
-    fcntl.fcntl(fd, _F_ADD_SEALS, _F_SEAL_SHRINK_GROW_WRITE)
+    fcntl.fcntl(fd, _F_ADD_SEALS, seals)
 
 
 def write_all(

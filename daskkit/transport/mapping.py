@@ -1,4 +1,4 @@
-"""Private memory mappings of a file, by its descriptor; POSIX only.
+"""Memory mappings of a file, by its descriptor; POSIX only.
 
 Python's own `mmap` keeps a duplicate of the descriptor open for as long as the mapping
 lives (``trackfd=False`` came with 3.13): a thousand mapped results would be a thousand
@@ -15,13 +15,17 @@ import mmap
 import os
 import threading
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Spares", "compare", "find_address", "map_private"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Spares", "compare", "find_address", "map_private", "map_shared"]
 
 # The same numbers on Linux and macOS.
 _PROT_READ = 1
 _PROT_WRITE = 2
+_MAP_SHARED = 1
 _MAP_PRIVATE = 2
 
 
@@ -165,14 +169,48 @@ def map_private(fd: int, n_bytes: int, spares: Spares | None = None) -> memoryvi
     """
     address = None if spares is None else spares.take()
     if address is None:
-        protection = _PROT_READ | _PROT_WRITE
-        address = _libc().mmap(None, n_bytes, protection, _MAP_PRIVATE, fd, 0)
+        address = _map(fd, n_bytes, _MAP_PRIVATE)
+    return _as_memory(
+        address, n_bytes, _libc().munmap if spares is None else spares.put
+    )
+
+
+def map_shared(fd: int, n_bytes: int) -> memoryview:
+    """Return a file's content as memory, where all others see what is written to it.
+
+    Parameters
+    ----------
+    fd : int
+        Descriptor, open for reading and writing; may be closed at once.
+    n_bytes : int
+        How much to map from the start, at least 1 and at most the file's size.
+
+    Returns
+    -------
+    memoryview
+        One-dimensional, of bytes; the mapping ends with its last user.
+
+    Raises
+    ------
+    OSError
+        As `map_private`.
+    """
+    return _as_memory(_map(fd, n_bytes, _MAP_SHARED), n_bytes, _libc().munmap)
+
+
+def _map(fd: int, n_bytes: int, flags: int) -> int:
+    """Return the address of a new mapping."""
+    address = _libc().mmap(None, n_bytes, _PROT_READ | _PROT_WRITE, flags, fd, 0)
     if address is None or address == ctypes.c_void_p(-1).value:
         number = ctypes.get_errno() or errno.ENOMEM
         raise OSError(number, os.strerror(number))
+    return int(address)
+
+
+def _as_memory(address: int, n_bytes: int, end: Callable[..., object]) -> memoryview:
+    """Return a mapping as an object; `end` is called when nothing uses it any more."""
     # The type may claim more than is mapped; the slice below never reaches there.
     memory = _array_type((n_bytes - 1).bit_length()).from_address(address)
-    end = _libc().munmap if spares is None else spares.put
     weakref.finalize(memory, end, address, n_bytes).atexit = False
     return memoryview(memory).cast("B")[:n_bytes]
 

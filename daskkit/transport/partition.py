@@ -11,6 +11,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from daskkit.transport.scalars import Columns, join_scalars, split_scalars
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -124,6 +126,9 @@ def _reduce(cls: type, plain: Callable[[Any], Any], value: Any, protocol: int) -
 
     from daskkit.transport import wire
 
+    columns = split_scalars(value)
+    if columns is not None:
+        value = plain([columns])
     dumped = wire.dump(plain(value))
     if protocol < 5:  # noqa: PLR2004 - the first with buffers
         raw = [wire.copy_buffer(buffer.raw()) for buffer in dumped.buffers]
@@ -137,6 +142,10 @@ def _restore(cls: type, stream: Any, *buffers: Any) -> Any:
     from daskkit.transport import wire
 
     value = wire.load(stream, buffers)
+    if len(value) == 1 and type(value) is not dict:
+        (only,) = value
+        if type(only) is Columns:
+            value = join_scalars(only)
     return value if type(value) is cls else cls(value)
 
 

@@ -18,7 +18,7 @@ from daskkit.units import format_bytes
 if TYPE_CHECKING:
     from daskkit.transport import contact
 
-__all__ = ["HEADER", "Ticket", "finish", "open_checked", "open_new"]
+__all__ = ["HEADER", "Ticket", "finish", "open_checked", "open_file", "open_new"]
 
 #: Bytes before the content: a magic number, the token and the size, padded so that the
 #: content starts on a cache line, as NumPy and Arrow like it.
@@ -124,26 +124,51 @@ def open_checked(path: str, ticket: Ticket) -> int | None:
     int or None
         Open for reading only.
     """
+    fd = open_file(path, (os.geteuid(), ticket.place.user))
+    if fd is None:
+        return None
+    if os.fstat(fd).st_size == HEADER + ticket.n_bytes and os.pread(
+        fd, HEADER, 0
+    ) == _header(ticket.token, ticket.n_bytes):
+        return fd
+    os.close(fd)
+    return None
+
+
+def open_file(
+    path: str, users: tuple[int, ...], *, writable: bool = False
+) -> int | None:
+    """Return a descriptor of a file that one of our processes may have made.
+
+    Parameters
+    ----------
+    path : str
+        Of a temporary file, or of another process's descriptor.
+    users : tuple of int
+        Who may own it.
+    writable : bool, default False
+        Open it for writing, too.
+
+    Returns
+    -------
+    int or None
+        None if it can't be opened, or can't be ours. Whether it is the right one, only
+        its content tells.
+    """
+    flags = os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY)
     try:
         if path.startswith("/proc/"):
             # Look before opening: by a recycled pid this may be a pipe or a device.
             link = os.readlink(path)  # noqa: PTH115 - a magic link, not a real path
             if not link.startswith(f"/memfd:{files.MEMFD_NAME}"):
                 return None
-            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+            fd = os.open(path, flags | os.O_NONBLOCK)
         else:
-            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(path, flags)
+            fd = os.open(path, flags | os.O_NOFOLLOW)
     except OSError:  # gone, another user's, another namespace's: all the same to us
         return None
     status = os.fstat(fd)
-    size = HEADER + ticket.n_bytes
-    if (
-        stat.S_ISREG(status.st_mode)
-        and status.st_uid in (os.geteuid(), ticket.place.user)
-        and status.st_size == size
-        and os.pread(fd, HEADER, 0) == _header(ticket.token, ticket.n_bytes)
-    ):
+    if stat.S_ISREG(status.st_mode) and status.st_uid in users:
         return fd
     os.close(fd)
     return None

