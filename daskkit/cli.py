@@ -446,6 +446,7 @@ def scaling(
             backend=backend,
             weak=weak,
             repeats=repeats,
+            ledger=question is not None,
         )
         if results:
             click.echo()

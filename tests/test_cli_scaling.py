@@ -71,6 +71,7 @@ def test_what_if_answers_or_says_why_not(calls):
     assert result.exit_code == 0, result.stderr
     assert "can't say what 64 workers would bring" in result.stdout
     assert "may be read up to 2" in result.stdout
+    assert calls[0][1]["ledger"] is True  # for a simulation
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,9 @@ def test_ledgers_are_stacked_bars():
 
 
 def test_parts_of_nothing_are_left_out():
-    """A part that took no time has no bar that the mouse could find."""
+    """A part that took no time has no bar that the mouse could find, and no name."""
     plot = plot_ledgers({"b": Ledger(1, 1.0, compute_s=1.0)})
+    assert [item.label.value for item in plot.legend[0].items] == ["compute (CPU)"]
     assert columns(plot, "compute_s")["share"] == ["100.0 %"]
     assert columns(plot, "tail_s")["y"] == []
 

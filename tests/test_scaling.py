@@ -83,6 +83,14 @@ def test_nothing_is_claimed_without_a_difference():
     assert "No number of workers is shown to be faster than one with x." in verdict
 
 
+def test_no_share_is_a_power_of_ten():
+    """Work that one worker does alone is 100 % of it, not 1e+02 %."""
+    rows = [make_run(f"x@{n}", (2.0,) * 5, workers=n) for n in (1, 2)]
+    verdict = dk.Scaling("x", make_comparison(*rows)).verdict()
+    assert "100 % of the work is done by one worker" in verdict
+    assert "e+" not in verdict
+
+
 def test_workers_without_a_core_are_no_part_of_the_laws():
     """More workers than cores are measured and shown, but not fitted."""
     scaling = make_scaling(cores=4)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["format_scaling"]
 
+# What two digits round to 100 %.
+_WHOLE = 0.995
+
 
 def format_scaling(
     backend: str,
@@ -141,4 +144,6 @@ def _interval(law: Law) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    # Two digits, but never as a power of ten.
+    text = "100" if share >= _WHOLE else f"{100 * share:.2g}"
+    return f"{text} %"

@@ -28,6 +28,7 @@ def scaling(
     backend: str = "daskkit",
     weak: bool = False,
     repeats: int = 5,
+    ledger: bool = False,
     progress: bool | None = None,
 ) -> Scaling:
     """Return how a workload scales with the number of workers.
@@ -51,6 +52,9 @@ def scaling(
     repeats : int, default 5
         Timed executions for each number of workers, at least 1. Fewer than 5 give no
         intervals.
+    ledger : bool, default False
+        Execute the workload once more on each number of workers, untimed and stamped,
+        so that `Scaling.what_if` can simulate others.
     progress : bool, optional
         As for `compare`.
 
@@ -86,7 +90,7 @@ def scaling(
     spec = _check_backend(backend)
     shares = _share_out(workload, counts) if weak else {}
 
-    def measure(work: Workload, some: Iterable[int]) -> Comparison:
+    def measure(work: Workload, some: Iterable[int], **more: bool) -> Comparison:
         specs = [str(dataclasses.replace(spec, n_workers=n)) for n in some]
         return compare(
             work,
@@ -94,11 +98,12 @@ def scaling(
             n_workers=counts[-1],
             repeats=repeats,
             progress=progress,
+            **more,
         )
 
     return Scaling(
         backend=str(spec),
-        strong=measure(workload, counts),
+        strong=measure(workload, counts, ledger=ledger),
         weak=tuple(measure(work, [n]) for n, work in shares.items()),
     )
 

@@ -98,7 +98,8 @@ def plot_ledgers(ledgers: Mapping[str, Ledger]) -> figure:
             ("workers", "workers"),
         ]
         add_tips(plot, [bars], rows)
-        entries.append((title, bars))
+        if any(seconds):  # a name without a colour would be a riddle
+            entries.append((title, bars))
         left = right
     add_legend(plot, entries, "above", orientation="horizontal", ncols=4, padding=2)
     _label_rows(plot, names)
