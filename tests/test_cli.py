@@ -41,7 +41,13 @@ HOST = Host(2, 2, 8 * 2**30, "PSS", 0.1, "Linux x86_64", {"python": "3.11"})
 
 
 # What `compare` gets from the command line if nothing is said.
-OPTIONS = {"backends": None, "n_workers": None, "repeats": 5, "tune": False, "ledger": False}
+OPTIONS = {
+    "backends": None,
+    "n_workers": None,
+    "repeats": 5,
+    "tune": False,
+    "ledger": False,
+}
 
 
 def invoke(*args, **options):
@@ -330,7 +336,9 @@ def test_tune_and_groups_reach_compare(calls):
     """`--tune` and the name of a group are passed on."""
     result = invoke("compare", "pi", "--backend", "dask@3", "--tune")
     assert result.exit_code == 0, result.stderr
-    assert calls == [("pi", OPTIONS | {"backends": ["dask@3"], "tune": True, "ledger": False})]
+    assert calls == [
+        ("pi", OPTIONS | {"backends": ["dask@3"], "tune": True, "ledger": False})
+    ]
 
 
 @pytest.mark.parametrize("size", ["small", "full"])

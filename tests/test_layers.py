@@ -19,11 +19,16 @@ ROWS = [
     ["backends", "samples"],
     ["arrays", "frames", "graphs"],
     ["run", "report"],
-    ["transport", "records", "checks", "loop", "progress", "files"],
+    ["transport", "records", "arguments", "checks", "loop", "progress", "files"],
     ["accounts", "errors", "units"],
 ]
 # Within the lowest rooms: who may import whom.
-SAME_ROW = {("records", "loop"), ("checks", "loop"), ("loop", "transport")}
+SAME_ROW = {
+    ("records", "loop"),
+    ("arguments", "loop"),
+    ("checks", "loop"),
+    ("loop", "transport"),
+}
 LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 
 

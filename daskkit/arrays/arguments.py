@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daskkit.arguments import check_whole
 from daskkit.arrays.blocks import AxisCut, Cut, choose_blocks
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from daskkit.arrays.blocks import Beyond
 
-__all__ = ["check_callable", "check_whole", "make_cut", "to_array"]
+__all__ = ["make_cut", "to_array"]
 
 _MODES = ("reflect", "periodic", "nearest")
 
@@ -125,55 +126,6 @@ def make_cut(
             for i in axes
         ),
     )
-
-
-def check_callable(value: object, name: str, call: str) -> None:
-    """Raise ArgumentError unless something can be called.
-
-    Parameters
-    ----------
-    value : object
-        What was received.
-    name, call : str
-        The argument's name, and how it is going to be called.
-    """
-    if not callable(value):
-        msg = (
-            f"{name} must be callable as {call}, received {short_repr(value)} of type "
-            f"{type(value).__name__}"
-        )
-        raise ArgumentError(msg)
-
-
-def check_whole(value: Any, name: str, least: int) -> int:
-    """Return a whole number; raise ArgumentError for anything else.
-
-    Parameters
-    ----------
-    value : object
-        What was received.
-    name : str
-        What it is called.
-    least : int
-        Smallest that is allowed.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> check_whole(np.int64(3), "blocks", 1)
-    3
-    """
-    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_whole or value < least:
-        msg = (
-            f"{name} must be a whole number of at least {least}, received "
-            f"{short_repr(value)}"
-        )
-        raise ArgumentError(msg)
-    return int(value)
 
 
 def _check_axis(value: Any, ndim: int) -> int:

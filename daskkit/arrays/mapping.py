@@ -6,10 +6,10 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any, Unpack
 
-from daskkit.arrays.arguments import check_callable, make_cut, to_array
+from daskkit.arguments import check_callable, name_of
+from daskkit.arrays.arguments import make_cut, to_array
 from daskkit.arrays.assembly import ArrayWork, execute_into_array, join
 from daskkit.arrays.halo import read_block, trim
-from daskkit.run.options import name_of
 from daskkit.run.work import Work, execute
 
 if TYPE_CHECKING:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from daskkit.arrays.arguments import check_callable, check_whole
+from daskkit.arguments import check_callable, check_whole, name_of
 from daskkit.arrays.assembly import ArrayWork, execute_into_array, join
 from daskkit.arrays.blocks import AxisCut, Cut
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
-from daskkit.run.options import name_of
 from daskkit.run.work import Work, execute
 from daskkit.transport.wire import describe
 

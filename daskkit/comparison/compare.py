@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import cloudpickle
 
+from daskkit.arguments import check_whole
 from daskkit.backends.registry import BackendSpec, load_backend, parse_spec, parse_specs
 from daskkit.comparison.host import describe_host
 from daskkit.comparison.match import OTHER_STEPS, Match
@@ -111,9 +112,7 @@ def compare(
     n_workers = check_n_workers(
         usable_cores() if n_workers is None else n_workers, BackendError
     )
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        msg = f"repeats must be a whole number of at least 1, received {repeats!r}"
-        raise BackendError(msg)
+    repeats = check_whole(repeats, "repeats", 1, error=BackendError)
     for name, flag in (("tune", tune), ("ledger", ledger)):
         if not isinstance(flag, bool):
             msg = f"{name} must be True or False, received {short_repr(flag)}"

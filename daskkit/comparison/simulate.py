@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daskkit.accounts import Ledger, Prediction
+from daskkit.arguments import check_whole
 from daskkit.comparison.ledger import lay_out
 from daskkit.errors import ArgumentError
 
@@ -356,9 +357,7 @@ def _check(
     ):
         if count is None and name != "n_workers":
             continue
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            msg = f"{name} must be a whole number of at least 1, received {count!r}"
-            raise ArgumentError(msg)
+        check_whole(count, name, 1)
     for name, factor in (("item_cost", item_cost), ("bandwidth", bandwidth)):
         if factor is not None and not 0 < factor < math.inf:
             msg = f"{name} must be a positive number, received {factor!r}"

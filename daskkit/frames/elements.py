@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from daskkit.arguments import name_of
 from daskkit.frames.seam import has_seam, name_label, replace
 from daskkit.run.work import Work
 
@@ -94,7 +95,7 @@ def map_frame(
         row = index - starts[number]
         return f"{name_label('row', row, frame.index[row])} of {where}"
 
-    results = run(Work(_name_of(func), call, elements, describe=describe))
+    results = run(Work(name_of(func), call, elements, describe=describe))
     numbers = iter(range(len(columns)))
 
     def infer(column: pd.Series[Any]) -> Any:
@@ -120,7 +121,7 @@ def _with_seam(run: Run, series: pd.Series[Any], func: Any) -> Any:
         elements = _find_elements(series, na_action)
         # Of a categorical, each category is one.
         is_each = len(elements) == len(series)
-        name = _name_of(func)
+        name = name_of(func)
         work = Work(name, mapper, elements, describe=describe if is_each else None)
         return _rebuild(series, run(work), na_action, options)
 
@@ -159,7 +160,3 @@ def _rebuild(
     # The element that pandas calls it with takes the place of next's default.
     replay = functools.partial(next, iter(results))
     return series._map_values(replay, na_action=na_action, **options)
-
-
-def _name_of(func: Any) -> str:
-    return str(getattr(func, "__name__", type(func).__name__))

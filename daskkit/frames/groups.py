@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daskkit.arguments import name_of
 from daskkit.frames.seam import has_seam, name_label, replace
 from daskkit.run.work import Work
 
@@ -86,8 +87,7 @@ def _run_groups(
         return name_label("group", int(item), keys[item]).replace("label", "key")
 
     each = _Groups(splitter._sorted_data, starts, stops, keys, func)
-    name = getattr(func, "__name__", type(func).__name__)
-    found = run(Work(name, func, order, each=each, describe=describe))
+    found = run(Work(name_of(func), func, order, each=each, describe=describe))
     values: list[Any] = [None] * len(found)
     mutated = False
     for item, (result, is_like) in zip(order, found, strict=True):

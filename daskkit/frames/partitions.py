@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import pandas as pd
 
+from daskkit.arguments import check_whole, name_of
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
 from daskkit.run.work import Work, execute
@@ -108,26 +109,17 @@ def describe_partitions(
     n_rows = len(frame)
     if npartitions is None:
         npartitions = _MOST_PARTS
-    elif (
-        isinstance(npartitions, bool)
-        or not isinstance(npartitions, int)
-        or npartitions < 1
-    ):
-        msg = (
-            "npartitions must be a whole number of at least 1 or None, received "
-            f"{short_repr(npartitions)}"
-        )
-        raise ArgumentError(msg)
+    else:
+        npartitions = check_whole(npartitions, "npartitions", 1, optional=True)
     n_parts = max(1, min(npartitions, n_rows))
     edges = [n_rows * i // n_parts for i in range(n_parts + 1)]
 
     def describe(index: int, item: Any) -> str:
         return f"partition {index} (rows {item[0]} to {item[1] - 1})"
 
-    name = getattr(func, "__name__", type(func).__name__)
     items = list(itertools.pairwise(edges))
     part = _Part(frame, func) if callable(func) else func  # which is refused later
-    return Work(name, part, items, finish=_join, describe=describe)
+    return Work(name_of(func), part, items, finish=_join, describe=describe)
 
 
 def read_files(
@@ -216,8 +208,7 @@ def describe_files(
         return f"file {index} ({str(item)!r})"
 
     finish = _concatenate if combine is None else combine
-    name = getattr(reader, "__name__", type(reader).__name__)
-    return Work(name, reader, files, finish=finish, describe=describe)
+    return Work(name_of(reader), reader, files, finish=finish, describe=describe)
 
 
 @dataclasses.dataclass(frozen=True)

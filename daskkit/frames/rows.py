@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from daskkit.arguments import name_of
 from daskkit.frames.seam import has_seam, name_label, replace
 from daskkit.run.work import Work
 from daskkit.transport.scalars import find_scalars
@@ -84,9 +85,8 @@ def apply_frame(  # noqa: PLR0917 - the parameters of DataFrame.apply
         return name_label("row" if by_axis else "column", index, labels[item])
 
     def work(each: Callable[[Sequence[Any], list[Any]], None]) -> Work:
-        name = getattr(func, "__name__", type(func).__name__)
         items = range(len(labels))
-        return Work(name, func, items, each=each, describe=describe)
+        return Work(name_of(func), func, items, each=each, describe=describe)
 
     def loop() -> tuple[list[Any], Any]:
         return run(work(_Rows(frame, by_axis, call))), operation.result_index

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daskkit.arguments import name_of
 from daskkit.frames.seam import has_seam, name_label, replace
 from daskkit.run.work import Work
 
@@ -117,9 +118,10 @@ def _run_windows(run: Run, windows: _Windows, labels: Any) -> NDArray[np.float64
         return name_label("window", index, labels[last]).replace("label", "ending at")
 
     function = windows.function
-    name = getattr(function, "__name__", type(function).__name__)
     items = range(len(windows.begin))
-    results = run(Work(name, function, items, each=windows, describe=describe))
+    results = run(
+        Work(name_of(function), function, items, each=windows, describe=describe)
+    )
     return np.array(results, dtype=np.float64)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numbers
 import uuid
 
 from dask.system import cpu_count
 
+from daskkit.arguments import check_whole
 from daskkit.errors import ArgumentError, WorkloadError
-from daskkit.loop import short_repr
 from daskkit.run.session import find_client, find_workers
 
 __all__ = [
@@ -53,8 +52,10 @@ def choose_npartitions(n_items: int, npartitions: int | None) -> int:
     """
     if npartitions is None:
         npartitions = _PARTS_PER_CORE * _count_threads()
-    elif not _is_count(npartitions):
-        raise WorkloadError(_describe_count("npartitions", npartitions))
+    else:
+        npartitions = check_whole(
+            npartitions, "npartitions", 1, error=WorkloadError, optional=True
+        )
     return max(1, min(npartitions, n_items))
 
 
@@ -88,8 +89,8 @@ def count_partitions(
     (8, 4)
     """
     for name, value in (("npartitions", npartitions), ("batch_size", batch_size)):
-        if value is not None and not _is_count(value):
-            raise ArgumentError(_describe_count(name, value))
+        if value is not None:
+            check_whole(value, name, 1, optional=True)
     if batch_size is None:
         return choose_npartitions(n_items, npartitions)
     if npartitions is not None:
@@ -139,15 +140,3 @@ def _count_threads() -> int:
     client = find_client()
     n_threads = 0 if client is None else sum(find_workers(client).values())
     return n_threads or max(1, int(cpu_count()))
-
-
-def _is_count(value: object) -> bool:
-    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    return is_whole and value >= 1  # type: ignore[operator] # it is whole
-
-
-def _describe_count(name: str, value: object) -> str:
-    return (
-        f"{name} must be a whole number of at least 1 or None, "
-        f"received {short_repr(value)}"
-    )

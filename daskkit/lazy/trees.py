@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import TYPE_CHECKING, Any
 
 from dask.bag import Bag
 from dask.base import is_dask_collection
 from dask.delayed import delayed
 
+from daskkit.arguments import check_whole
 from daskkit.errors import ArgumentError
 from daskkit.graphs.bag import reduce_bag
 from daskkit.graphs.delayed import Answer
@@ -130,16 +130,8 @@ def tree_reduce(
     20
     """
     check_combine(combine)
-    if (
-        isinstance(split_every, bool)
-        or not isinstance(split_every, numbers.Integral)
-        or split_every < 2  # noqa: PLR2004 - of one alone no tree can be made
-    ):
-        msg = (
-            "split_every must be a whole number of at least 2, received "
-            f"{short_repr(split_every)}"
-        )
-        raise ArgumentError(msg)
+    # Of one alone no tree can be made.
+    split_every = check_whole(split_every, "split_every", 2)
     # Checks the name, or finds one.
     name = make_job(combine, name, 0, None, "raise").name
     if isinstance(parts, Bag):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import numbers
 import socket
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dask.config
 from dask.utils import parse_bytes
 
+from daskkit.arguments import check_whole
 from daskkit.errors import ClusterError
 from daskkit.loop import short_repr
 from daskkit.run.threads import (
@@ -130,7 +130,7 @@ def cluster(
         n_workers = check_n_workers(
             usable_cores() if n_workers is None else n_workers, ClusterError
         )
-        _check_whole(threads_per_worker, "threads_per_worker", 1)
+        check_whole(threads_per_worker, "threads_per_worker", 1, error=ClusterError)
         _check_memory_limit(memory_limit)
         _check_port(dashboard_port)
         context = _local(
@@ -164,7 +164,7 @@ def check_n_workers(n_workers: object, error: type[Exception]) -> int:
     >>> check_n_workers(2, ValueError)
     2
     """
-    return _check_whole(n_workers, "n_workers", 1, error)
+    return check_whole(n_workers, "n_workers", 1, error=error)
 
 
 @contextlib.contextmanager
@@ -340,22 +340,6 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _check_whole(
-    value: object, name: str, least: int, error: type[Exception] = ClusterError
-) -> int:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, numbers.Integral)
-        or value < least
-    ):
-        msg = (
-            f"{name} must be a whole number of at least {least}, "
-            f"received {short_repr(value)}"
-        )
-        raise error(msg)
-    return int(value)
-
-
 def _check_memory_limit(memory_limit: str | float | None) -> None:
     if memory_limit is None or memory_limit == "auto":
         return
@@ -379,7 +363,7 @@ def _check_port(port: int) -> None:
 
     distributed would warn and quietly take another one.
     """
-    _check_whole(port, "dashboard_port", 0)
+    check_whole(port, "dashboard_port", 0, error=ClusterError)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from daskkit.arguments import check_callable
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
 
@@ -73,12 +74,7 @@ def check_combine(combine: Any) -> None:
     --------
     >>> check_combine(sum)
     """
-    if not callable(combine):
-        msg = (
-            "combine must be callable as combine(list_of_results), received "
-            f"{short_repr(combine)} of type {type(combine).__name__}"
-        )
-        raise ArgumentError(msg)
+    check_callable(combine, "combine", "combine(list_of_results)")
 
 
 def to_sequence(items: Iterable[Any]) -> Sequence[Any]:

@@ -5,13 +5,13 @@ Part of `run`, as all that executes items takes them.
 
 from __future__ import annotations
 
-import functools
 import math
 import numbers
 import typing
 from collections.abc import Callable, Iterable, Sized
 from typing import Any, Literal, TypedDict
 
+from daskkit.arguments import check_whole, name_of
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
 from daskkit.run.call import Call
@@ -19,7 +19,7 @@ from daskkit.run.engine import Engine
 from daskkit.run.job import Job
 from daskkit.run.session import find_client
 
-__all__ = ["OnError", "Options", "Where", "make_engine", "make_job", "name_of"]
+__all__ = ["OnError", "Options", "Where", "make_engine", "make_job"]
 
 Where = Literal["auto", "inline", "threads", "cluster"]
 OnError = Literal["raise", "collect"]
@@ -56,7 +56,7 @@ def make_job(
     if name is not None and (not isinstance(name, str) or not name.strip()):
         msg = f"name must be a non-empty string or None, received {short_repr(name)}"
         raise ArgumentError(msg)
-    _check_whole(retries, "retries", 0)
+    check_whole(retries, "retries", 0)
     if timeout is not None and not (
         isinstance(timeout, numbers.Real)
         and not isinstance(timeout, bool)
@@ -91,7 +91,7 @@ def make_engine(
     """Return the engine of a call, the arguments that say how being checked."""
     _check_choice(where, "where", typing.get_args(Where))
     if batch_size is not None:
-        _check_whole(batch_size, "batch_size", 1)
+        check_whole(batch_size, "batch_size", 1)
     if job.timeout is not None and where in {"inline", "threads"}:
         msg = (
             f"timeout can't be kept with where={where!r}: only a process of its own "
@@ -117,37 +117,8 @@ def make_engine(
     return Engine(call)
 
 
-def _check_whole(value: object, name: str, least: int) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, numbers.Integral)
-        or value < least
-    ):
-        msg = (
-            f"{name} must be a whole number of at least {least}, received "
-            f"{short_repr(value)}"
-        )
-        raise ArgumentError(msg)
-
-
 def _check_choice(value: object, name: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         texts = ", ".join(repr(one) for one in allowed)
         msg = f"{name} must be one of {texts}, received {short_repr(value)}"
         raise ArgumentError(msg)
-
-
-def name_of(func: Any) -> str:
-    """Return what a function is called, also one that is wrapped.
-
-    Examples
-    --------
-    >>> name_of(functools.partial(abs, -1)), name_of(lambda: 0)
-    ('abs', 'lambda')
-    """
-    while isinstance(func, functools.partial):
-        func = func.func
-    name = getattr(func, "__name__", None)
-    if isinstance(name, str) and name != "<lambda>":
-        return name
-    return "lambda" if name else type(func).__name__
