@@ -12,18 +12,30 @@ import os
 import sys
 import textwrap
 from collections import Counter
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 import click
 
 from daskkit import __version__
 from daskkit.backends import registry as backend_registry
-from daskkit.errors import BackendError, DaskkitError
+from daskkit.cli_options import (
+    check_backends,
+    check_free,
+    check_report,
+    complete_backend,
+    json_option,
+    json_targets,
+    repeats_option,
+    report_option,
+    samples_argument,
+    size_option,
+)
+from daskkit.errors import DaskkitError
 from daskkit.samples import registry as sample_registry
 from daskkit.units import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from daskkit.backends.base import Backend
@@ -34,8 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_DEFAULT_SAMPLE = "flights"
-_SIZES = ("small", "full")
+_T = TypeVar("_T", "Comparison", "Scaling")
+
 # Rows whose figures don't count; one that can't run here is no failure.
 _BAD = ("failed", "wrong")
 _COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
@@ -66,81 +78,6 @@ class _Kit(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         with _errors_in_one_line():
             return super().invoke(ctx)
-
-
-def _check_samples(
-    ctx: click.Context, param: click.Parameter, names: tuple[str, ...]
-) -> list[str]:
-    """Return names of samples, each once, or refuse one that is unknown."""
-    with _refusing(ctx, param):
-        for name in names:
-            sample_registry.describe(name)
-    return list(dict.fromkeys(names or (_DEFAULT_SAMPLE,)))
-
-
-def _check_backends(
-    ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
-) -> list[str] | None:
-    """Return specifications and groups, or refuse one; None is what is built in."""
-    for text in texts:
-        with _refusing(ctx, param):
-            try:
-                backend_registry.parse_specs(text)
-            except BackendError as error:
-                if "," not in text.partition(":")[0]:
-                    raise
-                msg = f"{error}; give --backend once for each"
-                raise BackendError(msg) from error
-    return list(texts) or None
-
-
-def _check_report(
-    ctx: click.Context, param: click.Parameter, path: str | None
-) -> Path | None:
-    """Return where a page can be written, or refuse."""
-    return _check_target(ctx, param, path, ".html")
-
-
-def _check_measurements(
-    ctx: click.Context, param: click.Parameter, path: str | None
-) -> Path | None:
-    """Return where measurements can be written, or refuse."""
-    return _check_target(ctx, param, path, ".json")
-
-
-def _check_target(
-    ctx: click.Context, param: click.Parameter, path: str | None, suffix: str
-) -> Path | None:
-    if path is None:
-        return None
-    from daskkit.comparison.result import check_report_path
-
-    with _refusing(ctx, param):
-        return check_report_path(path, (suffix,))
-
-
-@contextlib.contextmanager
-def _refusing(ctx: click.Context, param: click.Parameter) -> Iterator[None]:
-    """Turn our errors into click's, which name the option and exit with code 2."""
-    try:
-        yield
-    except DaskkitError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
-
-
-def _complete_sample(
-    _ctx: click.Context, _param: click.Parameter, incomplete: str
-) -> list[str]:
-    """Return the samples that a shell may offer."""
-    return [name for name in sample_registry.names() if name.startswith(incomplete)]
-
-
-def _complete_backend(
-    _ctx: click.Context, _param: click.Parameter, incomplete: str
-) -> list[str]:
-    """Return the back ends that a shell may offer."""
-    names = (*backend_registry.names(), *backend_registry.GROUPS)
-    return [name for name in names if name.startswith(incomplete)]
 
 
 @click.group(
@@ -177,20 +114,14 @@ def main(ctx: click.Context) -> None:
 
 
 @main.command(short_help="Run samples on several back ends, side by side.")
-@click.argument(
-    "samples",
-    metavar="[SAMPLE]...",
-    nargs=-1,
-    callback=_check_samples,
-    shell_complete=_complete_sample,
-)
+@samples_argument
 @click.option(
     "--backend",
     "backends",
     metavar="NAME[@N][:OPTION=VALUE,...]",
     multiple=True,
-    callback=_check_backends,
-    shell_complete=_complete_backend,
+    callback=check_backends,
+    shell_complete=complete_backend,
     help="A back end, on N workers of its own, or a group such as all; may be "
     "repeated.  [default: builtin]",
 )
@@ -200,21 +131,8 @@ def main(ctx: click.Context) -> None:
     type=click.IntRange(min=1),
     help="Workers of each back end.  [default: one a usable core]",
 )
-@click.option(
-    "--repeats",
-    metavar="R",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="Timed repeats; fewer than 5 can't show what is faster.",
-)
-@click.option(
-    "--size",
-    type=click.Choice(_SIZES),
-    default=_SIZES[0],
-    show_default=True,
-    help="The plain loop takes under a second, or several.",
-)
+@repeats_option("Timed repeats; fewer than 5 can't show what is faster.")
+@size_option
 @click.option(
     "--tune",
     is_flag=True,
@@ -225,22 +143,8 @@ def main(ctx: click.Context) -> None:
     is_flag=True,
     help="Also say where the core-seconds of each back end went.",
 )
-@click.option(
-    "--report",
-    metavar="FILE.html",
-    type=click.Path(readable=False),
-    callback=_check_report,
-    help="Write a page to look at, with a section for each sample.",
-)
-@click.option(
-    "--json",
-    "measurements",
-    metavar="FILE.json",
-    type=click.Path(readable=False),
-    callback=_check_measurements,
-    help="Write the measurements, for daskkit.load(). Of several samples each gets "
-    "a file of its own: FILE-SAMPLE.json.",
-)
+@report_option
+@json_option("daskkit.load()")
 def compare(
     *,
     samples: list[str],
@@ -267,17 +171,8 @@ def compare(
       daskkit compare flights landmask --size full --report report.html
     """  # noqa: D301 - \b is click's sign for "keep these lines", not an escape
     from daskkit.comparison.compare import compare as run_comparison
-    from daskkit.comparison.result import save_report
 
-    targets = _json_targets(measurements, samples)
-    for target in targets.values():
-        _check_free(target)
-    # All of them first: a sample whose data is missing ends the command here.
-    workloads = {name: sample_registry.make_workload(name, size) for name in samples}
-    comparisons: list[Comparison] = []
-    for name in samples:
-        workload = workloads.pop(name)
-        _announce(workload, size)
+    def measure(workload: Workload) -> tuple[Comparison, list[str]]:
         comparison = run_comparison(
             workload,
             backends=backends,
@@ -286,24 +181,10 @@ def compare(
             tune=tune,
             ledger=ledger,
         )
-        if comparisons:
-            click.echo()
-        click.echo(repr(comparison))
-        if ledger:
-            click.echo()
-            click.echo(comparison.explain())
-        comparisons.append(comparison)
-        # At once: an error or Ctrl-C in the next sample doesn't cost this one.
-        if name in targets:
-            comparison.save(targets[name])
-        if report is not None:
-            save_report(report, comparisons)
-    if report is not None or targets:
-        click.echo()
-    for target in targets.values():
-        click.echo(f"Measurements: {target.resolve()}")
-    if report is not None:
-        click.echo(f"Report: {report.resolve()}")
+        return comparison, [comparison.explain()] if ledger else []
+
+    targets = json_targets(measurements, samples)
+    comparisons = _measure_all(samples, size, measure, targets, report)
     _fail_if_bad(comparisons)
 
 
@@ -342,19 +223,13 @@ def list_() -> None:
 
 
 @main.command(short_help="Run a sample on several numbers of workers.")
-@click.argument(
-    "samples",
-    metavar="[SAMPLE]...",
-    nargs=-1,
-    callback=_check_samples,
-    shell_complete=_complete_sample,
-)
+@samples_argument
 @click.option(
     "--backend",
     metavar="NAME[:OPTION=VALUE,...]",
     default="daskkit",
     show_default=True,
-    shell_complete=_complete_backend,
+    shell_complete=complete_backend,
     help="What has the workers.",
 )
 @click.option(
@@ -374,37 +249,10 @@ def list_() -> None:
     type=click.IntRange(min=1),
     help="Say what N workers would bring, or why that can't be said.",
 )
-@click.option(
-    "--repeats",
-    metavar="R",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="Timed repeats; fewer than 5 give no intervals.",
-)
-@click.option(
-    "--size",
-    type=click.Choice(_SIZES),
-    default=_SIZES[0],
-    show_default=True,
-    help="The plain loop takes under a second, or several.",
-)
-@click.option(
-    "--report",
-    metavar="FILE.html",
-    type=click.Path(readable=False),
-    callback=_check_report,
-    help="Write a page to look at, with a section for each sample.",
-)
-@click.option(
-    "--json",
-    "measurements",
-    metavar="FILE.json",
-    type=click.Path(readable=False),
-    callback=_check_measurements,
-    help="Write the measurements, for daskkit.Scaling.load(). Of several samples each "
-    "gets a file of its own: FILE-SAMPLE.json.",
-)
+@repeats_option("Timed repeats; fewer than 5 give no intervals.")
+@size_option
+@report_option
+@json_option("daskkit.Scaling.load()")
 def scaling(
     *,
     samples: list[str],
@@ -430,16 +278,8 @@ def scaling(
       daskkit scaling pi --what-if 4
     """  # noqa: D301 - \b is click's sign for "keep these lines", not an escape
     from daskkit.comparison.scaling import scaling as run_scaling
-    from daskkit.report.page import save_page
 
-    targets = _json_targets(measurements, samples)
-    for target in targets.values():
-        _check_free(target)
-    workloads = {name: sample_registry.make_workload(name, size) for name in samples}
-    results: list[Scaling] = []
-    for name in samples:
-        workload = workloads.pop(name)
-        _announce(workload, size)
+    def measure(workload: Workload) -> tuple[Scaling, list[str]]:
         result = run_scaling(
             workload,
             n_workers=n_workers or None,
@@ -448,23 +288,10 @@ def scaling(
             repeats=repeats,
             ledger=question is not None,
         )
-        if results:
-            click.echo()
-        click.echo(repr(result))
-        if question is not None:
-            click.echo()
-            click.echo(result.answer(question))
-        results.append(result)
-        if name in targets:
-            result.save(targets[name])
-        if report is not None:
-            save_page(report, [result.section() for result in results])
-    if report is not None or targets:
-        click.echo()
-    for target in targets.values():
-        click.echo(f"Measurements: {target.resolve()}")
-    if report is not None:
-        click.echo(f"Report: {report.resolve()}")
+        return result, [] if question is None else [result.answer(question)]
+
+    targets = json_targets(measurements, samples)
+    results = _measure_all(samples, size, measure, targets, report)
     _fail_if_bad([result.strong for result in results])
 
 
@@ -476,7 +303,7 @@ def scaling(
     "report",
     metavar="FILE.html",
     type=click.Path(readable=False),
-    callback=_check_report,
+    callback=check_report,
     required=True,
     help="The page; replaced if it exists.",
 )
@@ -487,9 +314,10 @@ def report(*, files: tuple[str, ...], report: Path) -> None:
     Example:
       daskkit report pi.json words.json -o report.html
     """  # noqa: D301 - \b is click's sign for "keep these lines", not an escape
-    from daskkit.comparison.result import load, save_report
+    from daskkit.comparison.result import load
+    from daskkit.report.page import save_page
 
-    save_report(report, [load(file) for file in files])
+    save_page(report, [load(file).section() for file in files])
     click.echo(f"Report: {report.resolve()}")
 
 
@@ -578,40 +406,50 @@ def _fail_if_bad(comparisons: Sequence[Comparison]) -> None:
         _fail(f"{format_count(len(bad), 'row')} without a valid time: {', '.join(bad)}")
 
 
+def _measure_all(
+    samples: Sequence[str],
+    size: str,
+    measure: Callable[[Workload], tuple[_T, list[str]]],
+    targets: Mapping[str, Path],
+    report: Path | None,
+) -> list[_T]:
+    """Measure samples one after the other, print what comes out and write the files."""
+    from daskkit.report.page import save_page
+
+    for target in targets.values():
+        check_free(target)
+    # All of them first: a sample whose data is missing ends the command here.
+    workloads = {name: sample_registry.make_workload(name, size) for name in samples}
+    results: list[_T] = []
+    for name in samples:
+        workload = workloads.pop(name)
+        _announce(workload, size)
+        result, remarks = measure(workload)
+        if results:
+            click.echo()
+        click.echo(repr(result))
+        for remark in remarks:
+            click.echo()
+            click.echo(remark)
+        results.append(result)
+        # At once: an error or Ctrl-C in the next sample doesn't cost this one.
+        if name in targets:
+            result.save(targets[name])
+        if report is not None:
+            save_page(report, [result.section() for result in results])
+    if report is not None or targets:
+        click.echo()
+    for target in targets.values():
+        click.echo(f"Measurements: {target.resolve()}")
+    if report is not None:
+        click.echo(f"Report: {report.resolve()}")
+    return results
+
+
 def _announce(workload: Workload, size: str) -> None:
     """Say what begins: it may take minutes, and in a pipe there is no bar."""
     n_items = format_count(len(workload.items), "item")
     click.echo(f"Comparing {workload.name} ({size}, {n_items}) ...", err=True)
-
-
-def _json_targets(path: Path | None, samples: Sequence[str]) -> dict[str, Path]:
-    """Return where the measurements of each sample go.
-
-    Examples
-    --------
-    >>> from pathlib import PurePosixPath as Path
-    >>> str(_json_targets(Path("out/x.json"), ["pi"])["pi"])
-    'out/x.json'
-    >>> str(_json_targets(Path("out/x.json"), ["pi", "words"])["words"])
-    'out/x-words.json'
-    """
-    if path is None:
-        return {}
-    if len(samples) == 1:
-        return {samples[0]: path}
-    return {
-        name: path.with_name(f"{path.stem}-{name}{path.suffix}") for name in samples
-    }
-
-
-def _check_free(target: Path) -> None:
-    """Refuse a file whose name was made here, so that no option's check saw it."""
-    from daskkit.comparison.result import check_report_path
-
-    try:
-        check_report_path(target)
-    except DaskkitError as error:
-        raise click.BadParameter(str(error), param_hint="'--json'") from error
 
 
 def _reason_not_to_run(backend: type[Backend]) -> str | None:

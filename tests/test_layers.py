@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "daskkit"
 ROWS = [
     ["__main__"],
     ["cli"],
+    ["cli_options"],
     ["__init__"],  # the public names, loaded lazily
     ["doctor", "lazy", "verbs"],
     ["comparison"],

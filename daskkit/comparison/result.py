@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskkit.accounts import Stamp, Trace
 from daskkit.comparison.advice import explain
+from daskkit.comparison.documents import (
+    check_report_path,
+    load_document,
+    read_host,
+    read_run,
+    save_document,
+)
 from daskkit.comparison.ledger import make_ledger, tabulate
 from daskkit.comparison.pictures import draw
 from daskkit.comparison.simulate import estimate_costs, simulate
 from daskkit.comparison.stats import summarize
 from daskkit.comparison.verdict import format_verdict
 from daskkit.errors import DaskkitError
-from daskkit.files import check_writable, write_text
-from daskkit.records import Host, Repeat, Run, Summary
+from daskkit.records import Host, Run, Summary
 from daskkit.units import format_bytes, format_ratio, format_seconds
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from pathlib import Path
 
     import pandas as pd
 
@@ -33,18 +36,8 @@ if TYPE_CHECKING:
     from daskkit.report.picture import Picture
     from daskkit.report.section import Section
 
-__all__ = [
-    "Comparison",
-    "check_report_path",
-    "load",
-    "load_document",
-    "read_comparison",
-    "save_document",
-    "save_report",
-]
+__all__ = ["Comparison", "load", "read_comparison"]
 
-_KIND = "daskkit comparison"
-_FORMAT = 1
 # Columns of the printed table that hold words: back end, status, setting.
 _LEFT = (0, 2, 10)
 
@@ -266,7 +259,9 @@ class Comparison:
         """
         target = check_report_path(path)
         if target.suffix == ".html":
-            return save_report(target, [self])
+            from daskkit.report.page import save_page
+
+            return save_page(target, [self.section()])
         return save_document(target, self)
 
     def section(self) -> Section:
@@ -352,130 +347,6 @@ def load(path: str | os.PathLike[str]) -> Comparison:
         raise DaskkitError(msg) from error
 
 
-def save_document(
-    path: str | os.PathLike[str], comparison: Comparison, **more: Any
-) -> Path:
-    """Write the file that `load` reads.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Replaced if it exists.
-    comparison : Comparison
-        What is measured.
-    **more : object
-        What `load` leaves alone: plain data.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-    """
-    document = {
-        "kind": _KIND,
-        "format": _FORMAT,
-        "comparison": dataclasses.asdict(comparison),
-        **more,
-    }
-    text = json.dumps(_without_nan(document), indent=1, allow_nan=False)
-    return write_text(path, text + "\n")
-
-
-def load_document(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what `save_document` has written, as plain data.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file. Nothing in it is executed.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    DaskkitError
-        If the file can't be read, or holds something else.
-    """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"{path} can't be read: {error.strerror or error}"
-        raise DaskkitError(msg) from error
-    except ValueError as error:
-        msg = f"{path} is not a saved comparison: it is not JSON ({error})"
-        raise DaskkitError(msg) from error
-    if not isinstance(document, dict) or document.get("kind") != _KIND:
-        msg = f"{path} is not a saved comparison; write one by comparison.save(path)"
-        raise DaskkitError(msg)
-    if document.get("format") != _FORMAT:
-        msg = (
-            f"{path} has format {document.get('format')!r}, this daskkit reads format "
-            f"{_FORMAT}; use the version of daskkit that wrote it, or a newer one"
-        )
-        raise DaskkitError(msg)
-    return document
-
-
-def save_report(
-    path: str | os.PathLike[str], comparisons: Sequence[Comparison]
-) -> Path:
-    """Write one page about several comparisons.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Ending in ``.html``; replaced if it exists.
-    comparisons : sequence of Comparison
-        At least one.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    DaskkitError
-        If it can't be written.
-    """
-    from daskkit.report.page import save_page
-
-    return save_page(path, [comparison.section() for comparison in comparisons])
-
-
-def check_report_path(
-    path: str | os.PathLike[str], suffixes: tuple[str, ...] = (".html", ".json")
-) -> Path:
-    """Return a path to which a comparison can be saved, or raise.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Where to save.
-    suffixes : tuple of str
-        Endings that are allowed.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    DaskkitError
-        If it has another ending, is a directory, or can't be written.
-    """
-    target = check_writable(path, f"report{suffixes[0]}")
-    if target.suffix not in suffixes:
-        msg = (
-            f"a comparison can't be saved as {target.name!r}: the name must end in "
-            f"{' or '.join(suffixes)}"
-        )
-        raise DaskkitError(msg)
-    return target
-
-
 def _format_row(row: Summary) -> tuple[str, ...]:
     interval = f"{format_ratio(row.speedup_low)} to {format_ratio(row.speedup_high)}"
     return (
@@ -491,15 +362,6 @@ def _format_row(row: Summary) -> tuple[str, ...]:
         format_bytes(row.peak_memory_bytes),
         row.setting,
     )
-
-
-def _without_nan(value: Any) -> Any:
-    """Return a document in which null stands for NaN, which JSON doesn't know."""
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def read_comparison(fields: dict[str, Any]) -> Comparison:
@@ -519,31 +381,9 @@ def read_comparison(fields: dict[str, Any]) -> Comparison:
     KeyError, TypeError, AttributeError
         If something is missing, or is something else.
     """
-    host = dict(fields["host"])
-    runs = tuple(_read_run(run) for run in fields["runs"])
+    host = read_host(fields["host"])
+    runs = tuple(read_run(run) for run in fields["runs"])
     if not runs:
         msg = "no runs"
         raise KeyError(msg)
-    return Comparison(**{**fields, "host": Host(**_with_nan(host, Host)), "runs": runs})
-
-
-def _read_run(fields: dict[str, Any]) -> Run:
-    repeats = tuple(Repeat(**repeat) for repeat in fields["repeats"])
-    # Files of earlier versions have none.
-    trace = fields.get("trace")
-    trace = None if trace is None else _read_trace(trace)
-    return Run(**{**_with_nan(fields, Run), "repeats": repeats, "trace": trace})
-
-
-def _read_trace(fields: dict[str, Any]) -> Trace:
-    stamps = tuple(Stamp(**stamp) for stamp in fields["stamps"])
-    return Trace(**{**_with_nan(fields, Trace), "stamps": stamps})
-
-
-def _with_nan(fields: dict[str, Any], record: type) -> dict[str, Any]:
-    """Return fields with NaN for the null of those that are floats."""
-    floats = {f.name for f in dataclasses.fields(record) if f.type == "float"}
-    return {
-        name: math.nan if value is None and name in floats else value
-        for name, value in fields.items()
-    }
+    return Comparison(**{**fields, "host": host, "runs": runs})

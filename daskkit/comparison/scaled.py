@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from daskkit.accounts import Law, Point
-from daskkit.comparison.laws import fit_law, fit_laws, predict
-from daskkit.comparison.result import (
-    Comparison,
+from daskkit.comparison.documents import (
     check_report_path,
     load_document,
-    read_comparison,
     save_document,
 )
+from daskkit.comparison.laws import fit_law, fit_laws, predict
+from daskkit.comparison.result import Comparison, read_comparison
 from daskkit.comparison.scaled_verdict import format_scaling
 from daskkit.comparison.stats import ratio_interval
 from daskkit.errors import ArgumentError, DaskkitError

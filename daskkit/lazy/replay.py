@@ -142,7 +142,7 @@ def _stop_at_loops(call: ApplyCall) -> list[Work]:
     except _CalledError:
         raise
     except _StopError:
-        pass
+        return found  # where the loop begins: that was all to be found out
     except Exception:
         if not found:
             raise

@@ -9,9 +9,7 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from bokeh.core.properties import value as constant
 from bokeh.models import ColumnDataSource, TapTool
-from bokeh.models.annotations import LabelSet
 from bokeh.models.ranges import Range1d
 
 from daskkit.report.coordinates import add_headings
@@ -20,7 +18,13 @@ from daskkit.report.dimensions import (
     order_categories,
     style_rows,
 )
-from daskkit.report.theme import FONT, add_tips, color, make_plot
+from daskkit.report.theme import (
+    BESIDE_A_MARK,
+    add_texts,
+    add_tips,
+    color,
+    make_plot,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -283,18 +287,4 @@ def _add_bars(plot: figure, stacks: Sequence[_Stack]) -> None:
         line_color=color("ground"),
         name="category",
     )
-    texts = LabelSet(
-        x="right",
-        y="middle",
-        text="text",
-        source=source,
-        x_offset=5,
-        text_baseline="middle",
-        text_font=constant(FONT),  # a plain string would be the name of a column
-        text_font_size="11px",
-        text_color=color("ink"),
-        background_fill_color=color("ground"),
-        background_fill_alpha=0.75,
-        name="text",
-    )
-    plot.add_layout(texts)
+    add_texts(plot, source, "right", "middle", "text", **BESIDE_A_MARK)

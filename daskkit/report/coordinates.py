@@ -8,9 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from bokeh.core.properties import value as constant
 from bokeh.models import ColumnDataSource, TapTool
-from bokeh.models.annotations import LabelSet
 from bokeh.models.ranges import Range1d
 
 from daskkit.report.dimensions import (
@@ -18,7 +16,13 @@ from daskkit.report.dimensions import (
     make_dimension,
     style_rows,
 )
-from daskkit.report.theme import FONT, add_tips, color, make_plot
+from daskkit.report.theme import (
+    BESIDE_A_MARK,
+    add_texts,
+    add_tips,
+    color,
+    make_plot,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -139,20 +143,8 @@ def add_headings(plot: figure, labels: Sequence[str], *, y: float) -> None:
             "text": list(labels),
         }
     )
-    heads = LabelSet(
-        x="x",
-        y="y",
-        text="text",
-        source=source,
-        text_align="center",
-        text_baseline="middle",
-        text_font=constant(FONT),  # a plain string would be the name of a column
-        text_font_size="12px",
-        text_font_style="bold",
-        text_color=color("ink"),
-        name="heading",
-    )
-    plot.add_layout(heads)
+    bold = {"text_font_size": "12px", "text_font_style": "bold"}
+    add_texts(plot, source, "x", "y", "heading", text_align="center", **bold)
 
 
 def _add_axes(plot: figure, axes: Sequence[Dimension]) -> None:
@@ -181,21 +173,7 @@ def _add_ticks(plot: figure, axes: Sequence[Dimension]) -> None:
             "text": [text for _, _, text in ticks],
         }
     )
-    labels = LabelSet(
-        x="x",
-        y="y",
-        text="text",
-        source=source,
-        x_offset=6,
-        text_baseline="middle",
-        text_font=constant(FONT),  # a plain string would be the name of a column
-        text_font_size="11px",
-        text_color=color("ink"),
-        background_fill_color=color("ground"),
-        background_fill_alpha=0.8,
-        name="tick",
-    )
-    plot.add_layout(labels)
+    add_texts(plot, source, "x", "y", "tick", **BESIDE_A_MARK)
 
 
 def _show(value: object) -> str:

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from bokeh.core.properties import value as constant
 from bokeh.models import HoverTool
-from bokeh.models.annotations import Legend, LegendItem
+from bokeh.models.annotations import LabelSet, Legend, LegendItem
 from bokeh.plotting import figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bokeh.models import Axis
+    from bokeh.models import Axis, ColumnDataSource
     from bokeh.models.renderers import GlyphRenderer
 
 __all__ = [
+    "BESIDE_A_MARK",
     "FONT",
     "PALETTE",
     "PART_LOOKS",
     "SERIES",
     "add_legend",
+    "add_texts",
     "add_tips",
     "color",
     "make_plot",
@@ -97,6 +100,14 @@ def color(role: str) -> str:
     '#ffffff'
     """
     return PALETTE[role][0]
+
+
+#: For texts on the right of a mark, readable where lines pass below them.
+BESIDE_A_MARK: Final[dict[str, Any]] = {
+    "x_offset": 6,
+    "background_fill_color": color("ground"),
+    "background_fill_alpha": 0.8,
+}
 
 
 def make_plot(x_label: str, y_label: str, *, height: int, **options: Any) -> figure:
@@ -189,6 +200,37 @@ def add_legend(
         ],
     }
     plot.add_layout(Legend(**{**defaults, **options}), place)
+
+
+def add_texts(
+    plot: figure,
+    source: ColumnDataSource,
+    x: str,
+    y: str,
+    name: str,
+    **options: Any,
+) -> None:
+    """Write the column ``text`` of a source into a plot.
+
+    Parameters
+    ----------
+    plot : bokeh.plotting.figure
+    source : bokeh.models.ColumnDataSource
+    x, y : str
+        Columns of the places.
+    name : str
+        What the texts are called in the document.
+    **options
+        Of `bokeh.models.LabelSet`, such as those of `BESIDE_A_MARK`.
+    """
+    defaults: dict[str, Any] = {
+        "text_baseline": "middle",
+        "text_font": constant(FONT),  # a plain string would be the name of a column
+        "text_font_size": "11px",
+        "text_color": color("ink"),
+    }
+    looks = {**defaults, **options}
+    plot.add_layout(LabelSet(x=x, y=y, text="text", source=source, name=name, **looks))
 
 
 def add_tips(
