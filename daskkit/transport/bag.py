@@ -10,7 +10,6 @@ does in Dask.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -283,11 +282,11 @@ def _is_on_wire() -> bool:
     Not so with Dask's own schedulers, nor on a worker in the caller's process: there
     the result is handed over as it is, and has to be an ordinary list.
     """
-    module = sys.modules.get("distributed.worker")
-    if module is None:
+    get_worker = contact.find_imported("distributed.worker", "get_worker")
+    if get_worker is None:
         return False
     try:
-        worker = module.get_worker()
+        worker = get_worker()
     except ValueError:
         return False
     return not worker.address.startswith("inproc://")
