@@ -295,9 +295,9 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
     is_default: bool,
 ) -> Client:
     """Return a client of a new local cluster; the stack closes both."""
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    from daskkit.run.nanny import LimitBlas, WorkerNanny
+    from daskkit.run.nanny import LastingCluster, LimitBlas, WorkerNanny
 
     n_blas = max(1, usable_cores() // (n_workers * threads_per_worker))
     options: dict[str, Any] = {}  # without processes: no host, and so no socket
@@ -325,7 +325,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
     settings = {"temporary-directory": folder, **_choose_pace()}
     try:
         with dask.config.set(settings):
-            local = LocalCluster(
+            local = LastingCluster(  # type: ignore[no-untyped-call] # not typed there
                 n_workers=n_workers,
                 threads_per_worker=threads_per_worker,
                 processes=processes,

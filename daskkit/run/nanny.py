@@ -1,4 +1,4 @@
-"""Worker processes that change nothing in the caller's.
+"""Worker processes that change nothing in the caller's, and come back when they die.
 
 A `Nanny` starts and watches one worker process. Distributed's own leaks variables
 into the environment of the process that starts it, and its children import the
@@ -18,13 +18,13 @@ import threading
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
-from distributed import Nanny
+from distributed import LocalCluster, Nanny
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from daskkit.run.interrupts import block_interrupt, ignore_interrupt
 from daskkit.run.threads import import_threadpoolctl, thread_variables
 
-__all__ = ["End", "LimitBlas", "WorkerNanny", "ends"]
+__all__ = ["End", "LastingCluster", "LimitBlas", "WorkerNanny", "ends"]
 
 
 class End(NamedTuple):
@@ -109,6 +109,21 @@ class WorkerNanny(Nanny):
             while len(ends) > _MOST_ENDS:
                 ends.popitem(last=False)
         super()._on_worker_exit_sync(exitcode)  # type: ignore[no-untyped-call] # as above
+
+
+class LastingCluster(LocalCluster):
+    """A local cluster that doesn't send its nannies away.
+
+    distributed looks 15 s after the loss of a worker (deploy/spec.py, by
+    ``lost-worker-timeout``) whether it is back, and closes its nanny if it isn't: also
+    if it came back long ago, died again and is just starting. Each nanny starts workers
+    for as long as the cluster lives.
+    """
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        """Do what the scheduler's news call for, except for a worker that is lost."""
+        if op != "remove":
+            super()._update_worker_status(op, msg)  # type: ignore[no-untyped-call] # as below
 
 
 class LimitBlas(WorkerPlugin):
