@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from daskkit.errors import ClusterError, ItemTimeoutError, WorkerDiedError
 from daskkit.run.batches import Batches
 from daskkit.run.exceptions import load_error
+from daskkit.run.frozen import Freezes
 from daskkit.run.lanes import Lane, LostError, ProcessLane
 from daskkit.transport.auto import Packer, unpack
 from daskkit.transport.errors import TransportError, UnpicklableError
@@ -79,6 +80,7 @@ class Dispatcher:
         self._deaths: dict[int, int] = {}
         # Items that took too long, by the process that was ended for them.
         self._overdue: dict[int, int] = {}
+        self._freezes = Freezes()
         # Until when a lane that has died is waited for.
         self._returns_by_s = math.inf
         self._next_return_s = 0.0
@@ -380,6 +382,18 @@ class Dispatcher:
             is_over = time.perf_counter() - began > timeout
             if is_over and lane.pid not in self._overdue:
                 self._overdue[lane.pid] = start
+                lane.kill()
+
+    def check_freezes(self) -> None:
+        """End a process that was stopped with something to do, and is not thawed."""
+        lanes = [
+            lane
+            for lane in self.lanes
+            if isinstance(lane, ProcessLane) and lane.batches
+        ]
+        frozen = self._freezes.find(lane.pid for lane in lanes)
+        for lane in lanes:
+            if lane.pid in frozen:
                 lane.kill()
 
     def _lost(self, lane: Lane) -> None:

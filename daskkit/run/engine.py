@@ -8,6 +8,7 @@ the calling thread has executed are results, never repeated.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -165,7 +166,10 @@ class Engine:
         """
         self.call.close()
         if self._feeder is not None:
-            with deferred_interrupt():  # it ends processes, and that is soon done
+            # It ends processes, and that is soon done. Where it has not begun there are
+            # none, and the call is a short one: 20 us would be much.
+            is_at_work = self._feeder.is_at_work
+            with deferred_interrupt() if is_at_work else contextlib.nullcontext():
                 self._feeder.wake()
                 self._feeder.join()
                 self._feeder = None
