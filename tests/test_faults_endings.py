@@ -29,8 +29,6 @@ for _ in range(2):
     except KeyboardInterrupt:
         say("interrupted")
 say(dk.map(busy, range(300), where={where!r}) == list(range(300)))
-# distributed logs an error if Python ends in the moment in which a task is submitted.
-time.sleep(1)
 """
 
 
@@ -89,6 +87,29 @@ def test_interrupt_during_start_by_a_verb(tmp_path):
         program.interrupt(group=True)
         program.await_end(_HANGS_S)
         assert program.errors.count(_TRACEBACK) == 1, program.errors
+        program.check_nothing_left()
+
+
+@pytest.mark.parametrize("delay", [0.012, 0.018])
+def test_interrupt_while_lanes_are_asked_for(tmp_path, delay):
+    """What the scheduler has just been sent is no error when the program ends."""
+    code = f"""
+from daskkit.run.session import session
+def press():
+    while session.client is None:
+        time.sleep(0.0005)
+    time.sleep({delay})
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=press, daemon=True).start()
+try:
+    while True:
+        dk.map(busy, range(20_000), where="cluster")
+except KeyboardInterrupt:
+    say("interrupted")
+"""
+    with Program(code, tmp_path) as program:
+        assert program.await_end(_HANGS_S) == "interrupted"
+        assert program.errors == ""
         program.check_nothing_left()
 
 
