@@ -252,7 +252,8 @@ except KeyboardInterrupt:
         assert process.stdout.readline() == "ready\n"
         caller = psutil.Process(process.pid)
         deadline = time.monotonic() + 60
-        wanted = 2 if where == "auto" else 3  # its resource tracker, too
+        # Its resource tracker and its warden, too.
+        wanted = 2 if where == "auto" else 4
         while len(caller.children(recursive=True)) < wanted:
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -31,6 +31,9 @@ _DONE = struct.Struct("<q")
 _DONE_AT = _CLAIM_AT + _CLAIM.size
 # A slot: first item that is not claimed, and end of the batch.
 _SLOT = struct.Struct("<qq")
+# The slot whose items are being opened, or results packed, plus 1.
+_HANDLED_AT = _STATE.size
+_HANDLED = struct.Struct("<q")
 _SLOTS_AT = 64
 # A lane that is frozen while it claims must not hold up the caller.
 _LOCK_PATIENCE_S = 0.005
@@ -114,6 +117,12 @@ class Board:
         return start, stop, began
 
     @property
+    def handled(self) -> int | None:
+        """The slot whose items the lane opens or whose results it packs, if any."""
+        handled: int = _HANDLED.unpack_from(self._map, _HANDLED_AT)[0]
+        return handled - 1 if handled else None
+
+    @property
     def n_done(self) -> int:
         """Items that the lane has executed."""
         done: int = _DONE.unpack_from(self._map, _DONE_AT)[0]
@@ -124,6 +133,13 @@ class Board:
     def enter(self) -> None:
         """Say which process this is."""
         _STATE.pack_into(self._map, 0, os.getpid(), 0, 0, 0.0, 0)
+
+    def handle(self, slot: int | None) -> None:
+        """Say that code of the items' or results' classes runs, or None does any more.
+
+        It may end the process, as the items themselves may.
+        """
+        _HANDLED.pack_into(self._map, _HANDLED_AT, 0 if slot is None else slot + 1)
 
     def claim(self, slot: int, n_items: int) -> tuple[int, int]:
         """Return the next items to execute, first and end; equal if none are left."""

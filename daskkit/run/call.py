@@ -135,11 +135,13 @@ class Call:
             self._wants_helpers = False
             self.changed.notify_all()
 
-    def join_helpers(self) -> None:
+    def join_helpers(self, patience_s: float | None = None) -> None:
         """Wait for their end, after `close`; a second call does nothing."""
-        for helper in self._helpers:
-            helper.join()
-        self._helpers.clear()
+        helpers, self._helpers = self._helpers, []
+        deadline = None if patience_s is None else time.monotonic() + patience_s
+        for helper in helpers:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            helper.join(left)
         if self._bar is not None:
             self._show_progress()
             self._bar.close()

@@ -24,13 +24,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskkit.run.board import Board, make_file
+from daskkit.run.interrupts import (
+    block_interrupt,
+    deferred_interrupt,
+    ignore_interrupt,
+)
 from daskkit.run.lane import JobMessage, open_and_serve, serve
 from daskkit.run.lanes import ProcessLane
 from daskkit.run.link import Link
 from daskkit.transport.contact import find_place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from daskkit.run.job import Job
     from daskkit.transport.auto import Packed
@@ -134,22 +139,32 @@ def fork_lanes(
             stream.flush()
     lanes: list[ProcessLane] = []
     try:
-        for _ in range(n_lanes):
-            mine, other = socket.socketpair()
-            board_fd = make_file()
-            with warnings.catch_warnings():
-                # Python 3.12 warns of OpenBLAS's threads, too.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                parent = os.getpid()
-                pid = os.fork()
-            if pid == 0:
-                _be_child(parent, [*lanes, mine], other, board_fd, job, items)
-            other.close()
-            lanes.append(_make_lane(mine, board_fd, pid))
-    except OSError:
+        # Python loses a KeyboardInterrupt that is raised by what it does before and
+        # after a fork, and a child that isn't in `lanes` would be left to itself.
+        with deferred_interrupt():
+            for _ in range(n_lanes):
+                lanes.append(_fork_lane(lanes, job, items))
+    except BaseException:
         end_lanes(lanes)
         raise
     return lanes
+
+
+def _fork_lane(
+    lanes: list[ProcessLane], job: Job, items: Sequence[Any] | None
+) -> ProcessLane:
+    """Return a lane in a fork of this process, beside others."""
+    mine, other = socket.socketpair()
+    board_fd = make_file()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of OpenBLAS's threads, too.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        parent = os.getpid()
+        pid = os.fork()
+    if pid == 0:
+        _be_child(parent, [*lanes, mine], other, board_fd, job, items)
+    other.close()
+    return _make_lane(mine, board_fd, pid)
 
 
 def _be_child(  # noqa: PLR0917 - an inner part of fork_lanes
@@ -164,7 +179,7 @@ def _be_child(  # noqa: PLR0917 - an inner part of fork_lanes
     status = 1
     try:
         _die_with(parent)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the caller
+        ignore_interrupt()  # it belongs to the caller
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -214,7 +229,7 @@ def spawn_lanes(n_lanes: int, job: Packed) -> list[ProcessLane]:
             mine, other = socket.socketpair()
             board_fd = make_file()
             fds = (other.fileno(), board_fd)
-            with other:
+            with other, _sparing_children():
                 process = subprocess.Popen(
                     [sys.executable, "-c", _CHILD, *map(str, (*fds, os.getpid()))],
                     stdin=subprocess.PIPE,
@@ -232,6 +247,16 @@ def spawn_lanes(n_lanes: int, job: Packed) -> list[ProcessLane]:
     return lanes
 
 
+@contextlib.contextmanager
+def _sparing_children() -> Iterator[None]:
+    """Start children that don't get Ctrl-C before they can say that they ignore it."""
+    block_interrupt()
+    try:
+        yield
+    finally:
+        block_interrupt(signal.SIG_UNBLOCK)
+
+
 def main(link: int, board_fd: int, parent: int) -> None:
     """Serve as a lane in a fresh interpreter; what `spawn_lanes` starts.
 
@@ -243,7 +268,7 @@ def main(link: int, board_fd: int, parent: int) -> None:
         Process number of the caller.
     """
     _die_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupt()
     _print_lines()
     caller = Link(socket.socket(fileno=link))
     try:

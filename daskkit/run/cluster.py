@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import socket
 import sys
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import dask.config
@@ -16,11 +16,13 @@ from dask.utils import parse_bytes
 from daskkit.arguments import check_whole
 from daskkit.errors import ClusterError
 from daskkit.loop import short_repr
+from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.threads import (
     import_threadpoolctl,
     thread_variables,
     usable_cores,
 )
+from daskkit.run.warden import watched_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -258,9 +260,44 @@ def _local(
     is_default: bool = True,
 ) -> Iterator[Client]:
     """Yield a client of a local cluster that lives as long as the context."""
-    from distributed import Client, LocalCluster
+    stack = contextlib.ExitStack()
+    # distributed can break off neither a start nor a close: what was started by then
+    # would be left to itself.
+    try:
+        with deferred_interrupt():
+            client = _open_local(
+                stack,
+                n_workers,
+                threads_per_worker,
+                processes,
+                memory_limit,
+                dashboard_port,
+                is_default=is_default,
+            )
+        # A program may end without leaving the context. distributed's own handler would
+        # close the cluster under the lanes; ours is registered later and comes before.
+        atexit.register(stack.close)
+        yield client
+    finally:
+        atexit.unregister(stack.close)
+        with deferred_interrupt():
+            stack.close()
 
-    from daskkit.run.nanny import LimitBlas, WorkerNanny
+
+def _open_local(  # noqa: PLR0917 - an inner part of _local
+    stack: contextlib.ExitStack,
+    n_workers: int,
+    threads_per_worker: int,
+    processes: bool,
+    memory_limit: str | float | None,
+    dashboard_port: int,
+    *,
+    is_default: bool,
+) -> Client:
+    """Return a client of a new local cluster; the stack closes both."""
+    from distributed import Client
+
+    from daskkit.run.nanny import LastingCluster, LimitBlas, WorkerNanny
 
     n_blas = max(1, usable_cores() // (n_workers * threads_per_worker))
     options: dict[str, Any] = {}  # without processes: no host, and so no socket
@@ -271,45 +308,48 @@ def _local(
             "env": thread_variables(n_blas),
             "plugins": (LimitBlas(n_blas),),
         }
-    with contextlib.ExitStack() as stack:
-        # Workers spill and lock here; distributed's own folder would stay behind.
-        folder = stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="daskkit-", ignore_cleanup_errors=True)
-        )
-        if not processes:
-            limits = import_threadpoolctl().threadpool_limits(limits=n_blas)
-            stack.enter_context(limits)
-            # Without a socket the scheduler's address has the name of an outer
-            # interface, on which the dashboard doesn't listen.
-            link = dask.config.get("distributed.dashboard.link")
-            stack.enter_context(
-                dask.config.set(
-                    {"distributed.dashboard.link": link.replace("{host}", _LOOPBACK)}
-                )
+    # Workers spill and lock here; distributed's own folder would stay behind.
+    folder = stack.enter_context(watched_folder("daskkit-"))
+    if not processes:
+        limits = import_threadpoolctl().threadpool_limits(limits=n_blas)
+        stack.enter_context(limits)
+        # Without a socket the scheduler's address has the name of an outer
+        # interface, on which the dashboard doesn't listen.
+        link = dask.config.get("distributed.dashboard.link")
+        stack.enter_context(
+            dask.config.set(
+                {"distributed.dashboard.link": link.replace("{host}", _LOOPBACK)}
             )
-        # The folder also for the scheduler, which takes no local_directory.
-        settings = {"temporary-directory": folder, **_choose_pace()}
-        try:
-            with dask.config.set(settings):
-                local = LocalCluster(
-                    n_workers=n_workers,
-                    threads_per_worker=threads_per_worker,
-                    processes=processes,
-                    memory_limit=memory_limit,
-                    local_directory=folder,
-                    # Nannies see at once when a worker dies; a silent hour is no death.
-                    scheduler_kwargs={"worker_ttl": _NEVER},
-                    dashboard_address=f"{_LOOPBACK}:{dashboard_port}",
-                    **options,
-                )
-        except (OSError, RuntimeError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            msg = f"a local cluster of {n_workers} workers did not start: {reason}"
-            raise ClusterError(msg) from error
-        stack.enter_context(local)
-        client = stack.enter_context(Client(local, set_as_default=is_default))
-        stack.callback(_wait_for_lanes, client)
-        yield client
+        )
+    # The folder also for the scheduler, which takes no local_directory.
+    settings = {"temporary-directory": folder, **_choose_pace()}
+    try:
+        with dask.config.set(settings):
+            local = LastingCluster(  # type: ignore[no-untyped-call] # not typed there
+                n_workers=n_workers,
+                threads_per_worker=threads_per_worker,
+                processes=processes,
+                memory_limit=memory_limit,
+                local_directory=folder,
+                # Nannies see at once when a worker dies; a silent hour is no death.
+                scheduler_kwargs={"worker_ttl": _NEVER},
+                dashboard_address=f"{_LOOPBACK}:{dashboard_port}",
+                **options,
+            )
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        msg = f"a local cluster of {n_workers} workers did not start: {reason}"
+        raise ClusterError(msg) from error
+    stack.callback(_close_quietly, local)
+    client: Client = stack.enter_context(Client(local, set_as_default=is_default))
+    stack.callback(_wait_for_lanes, client)
+    return client
+
+
+def _close_quietly(local: Cluster) -> None:
+    """Close a cluster without a warning of workers that were amid a task."""
+    with _quiet():
+        local.close()
 
 
 def _wait_for_lanes(client: Client) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from daskkit.errors import ClusterError, ItemTimeoutError, WorkerDiedError
 from daskkit.run.batches import Batches
 from daskkit.run.exceptions import load_error
+from daskkit.run.frozen import Freezes
 from daskkit.run.lanes import Lane, LostError, ProcessLane
 from daskkit.transport.auto import Packer, unpack
 from daskkit.transport.errors import TransportError, UnpicklableError
@@ -41,6 +42,9 @@ _RETURN_S = 30.0
 _RETURN_LOOK_S = 0.25
 # Alone, an item may cost so many workers' lives: one may be an accident.
 _MOST_DEATHS = 2
+# A batch that can't be opened, or its results packed, without the end of the process:
+# each cut costs another one, and each piece a message.
+_N_CUTS = 8
 _AHEAD = 2
 # Lanes are judged by what they bring, after this time and so many answers of each.
 _TRIAL_S = 0.05
@@ -76,6 +80,7 @@ class Dispatcher:
         self._deaths: dict[int, int] = {}
         # Items that took too long, by the process that was ended for them.
         self._overdue: dict[int, int] = {}
+        self._freezes = Freezes()
         # Until when a lane that has died is waited for.
         self._returns_by_s = math.inf
         self._next_return_s = 0.0
@@ -380,9 +385,21 @@ class Dispatcher:
                 self._overdue[lane.pid] = start
                 lane.kill()
 
+    def check_freezes(self) -> None:
+        """End a process that was stopped with something to do, and is not thawed."""
+        lanes = [
+            lane
+            for lane in self.lanes
+            if isinstance(lane, ProcessLane) and lane.batches
+        ]
+        frozen = self._freezes.find(lane.pid for lane in lanes)
+        for lane in lanes:
+            if lane.pid in frozen:
+                lane.kill()
+
     def _lost(self, lane: Lane) -> None:
         """Go on without a lane whose process has ended; its items are not lost."""
-        running = lane.running
+        running, handled = lane.running, lane.handled
         if isinstance(lane, ProcessLane):
             lane.is_lost = True
             self._drop(lane)
@@ -390,9 +407,12 @@ class Dispatcher:
             lane.close()
         overdue = self._overdue.pop(getattr(lane, "pid", -1), None)
         cause = "" if overdue is not None else lane.cause()
-        for batch in lane.batches.values():
+        for slot, batch in lane.batches.items():
             batch.close()
             start, stop = batch.part.start, batch.stop
+            if slot == handled and overdue is None and start < stop:
+                self._suspect_whole(batch.part.between(start, stop), lane, cause)
+                continue
             first, end = (start, stop)  # of a task of Dask nobody knows how far it got
             if isinstance(lane, ProcessLane):
                 first, end = (start, start) if running is None else running[:2]
@@ -407,7 +427,27 @@ class Dispatcher:
         lane.batches.clear()
         self.expect()
 
-    def _suspect(self, part: Part, lane: Lane, cause: str, overdue: int | None) -> None:
+    def _suspect_whole(self, part: Part, lane: Lane, cause: str) -> None:
+        """Try parts again of what a process has died with before or after it ran."""
+        n_items = part.stop - part.start
+        if n_items == 1:
+            part = part._replace(is_suspect=True)
+            self._suspect(part, lane, cause, None, doing="took in or sent back")
+            return
+        size = -(-n_items // _N_CUTS)
+        for start in range(part.start, part.stop, size):
+            piece = part.between(start, min(start + size, part.stop))
+            self._call.give_back(piece._replace(is_suspect=True))
+
+    def _suspect(
+        self,
+        part: Part,
+        lane: Lane,
+        cause: str,
+        overdue: int | None,
+        *,
+        doing: str = "ran",
+    ) -> None:
         """Try again what a process has died with, until the guilty item is alone."""
         index = part.start
         if overdue is not None:
@@ -431,7 +471,7 @@ class Dispatcher:
             self._call.give_back(part)
             return
         text = (
-            "a worker process died while it ran "
+            f"a worker process died while it {doing} "
             f"{self._call.job.name_item(index, part.items[0])}, "
             f"{self._deaths[index]} times; the last time: {cause}"
         )

@@ -8,6 +8,7 @@ the calling thread has executed are results, never repeated.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -17,6 +18,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.job import is_executing
 from daskkit.run.plan import Facts, Forecast, Means, Way, forecast
 from daskkit.run.session import is_in_task, session
@@ -32,6 +34,9 @@ __all__ = ["Engine"]
 
 # How long a pilot executes items before it forecasts the rest, at least one item.
 _LOOK_S = 0.02
+# After Ctrl-C a thread has so long to end its item. Nothing can break that off: then it
+# goes on by itself, and ends with its item or the program.
+_INTERRUPTED_S = 0.5
 
 
 class Engine:
@@ -53,6 +58,9 @@ class Engine:
             self.start()
             self.call.work_here()
             answer = self.call.finish()
+        except KeyboardInterrupt:
+            self.close(patience_s=_INTERRUPTED_S)
+            raise
         finally:
             self.close()
         if self.call.obstacle is not None:
@@ -79,6 +87,9 @@ class Engine:
                 if self._feeder is not None:
                     self._feeder.wake()  # there is room for more
                 yield from results
+        except KeyboardInterrupt:
+            self.close(patience_s=_INTERRUPTED_S)
+            raise
         finally:
             self.close()
 
@@ -146,14 +157,24 @@ class Engine:
         self._feeder = Feeder(self.call, only_look=only_look)
         self._feeder.start()
 
-    def close(self) -> None:
-        """End all that works on this call; a second time does nothing."""
+    def close(self, *, patience_s: float | None = None) -> None:
+        """End all that works on this call; a second time does nothing.
+
+        Parameters
+        ----------
+        patience_s : float, optional
+            How long to wait for threads to end their items; by default, for ever.
+        """
         self.call.close()
         if self._feeder is not None:
-            self._feeder.wake()
-            self._feeder.join()
-            self._feeder = None
-        self.call.join_helpers()
+            # It ends processes, and that is soon done. Where it has not begun there are
+            # none, and the call is a short one: 20 us would be much.
+            is_at_work = self._feeder.is_at_work
+            with deferred_interrupt() if is_at_work else contextlib.nullcontext():
+                self._feeder.wake()
+                self._feeder.join()
+                self._feeder = None
+        self.call.join_helpers(patience_s)
 
 
 def _find_user() -> int:

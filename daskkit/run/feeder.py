@@ -127,6 +127,11 @@ class Feeder:
             # Not a `Thread`, whose start and end take as long as many a small call.
             _thread.start_new_thread(self._wait, ())
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether its thread has been started."""
+        return self._thread is not None
+
     def wake(self) -> None:
         """Have it look up."""
         if self._thread is not None:
@@ -232,6 +237,7 @@ class Feeder:
                 self._workers.poll()
             if self._dispatcher is not None:
                 self._dispatcher.check_time_outs()
+                self._dispatcher.check_freezes()
                 self._dispatcher.await_returns()
                 self._settle()
 

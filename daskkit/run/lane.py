@@ -253,6 +253,9 @@ class _NoBoard:
     def finished(self, n_items: int) -> None:
         """Do nothing: nobody looks."""
 
+    def handle(self, slot: int | None) -> None:
+        """Do nothing, as above."""
+
 
 def run_task(job: Packed, order: Order) -> TaskAnswer:
     """Execute one batch; the body of a Dask task.
@@ -311,6 +314,7 @@ def serve(
                 return True
             held.pop(order.slot, None)
             answer = held[order.slot] = _execute(order, board, job, items, home)
+            board.handle(None)
             link.send_whole(pickle.dumps(answer, 5))
             del order, answer
     except (EOFError, OSError):
@@ -349,6 +353,7 @@ def _execute(
             items_s,
         )
 
+    board.handle(slot)
     try:
         if order.items is None:
             assert everything is not None
@@ -357,10 +362,12 @@ def _execute(
             batch = unpack(order.items, last=True)
     except BaseException as error:  # noqa: BLE001 - whatever a user's class raises
         return answer(start, trouble=error, unopened=True)
+    board.handle(None)
     results = Partition()
     items_began = time.perf_counter()
     caught = _run_claims(order, board, job, batch, results)
     items_s = time.perf_counter() - items_began
+    board.handle(slot)
     stop = start + len(results)
     failures = [
         (start + offset, dump_error(error), attempts)

@@ -109,6 +109,11 @@ class Lane(abc.ABC):
         """First and end of what it executes now, and since when; None if unknown."""
         return None
 
+    @property
+    def handled(self) -> int | None:
+        """The slot whose items it opens or whose results it packs; None if unknown."""
+        return None
+
     @abc.abstractmethod
     def receive(self) -> tuple[Batch, Answer]:
         """Return a batch and its answer; raises `LostError` if the lane is gone."""
@@ -181,6 +186,11 @@ class ProcessLane(Lane):
             return None
         start, stop, began = self.board.running
         return (start, stop, began) if stop > start else None
+
+    @property
+    def handled(self) -> int | None:
+        """The slot whose items it opens or whose results it packs; None for none."""
+        return None if self._is_closed else self.board.handled
 
     @property
     def n_waiting(self) -> int:

@@ -1,4 +1,4 @@
-"""Worker processes that change nothing in the caller's.
+"""Worker processes that change nothing in the caller's, and come back when they die.
 
 A `Nanny` starts and watches one worker process. Distributed's own leaks variables
 into the environment of the process that starts it, and its children import the
@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
+import multiprocessing.resource_tracker
 import multiprocessing.spawn
 import os
 import sys
+import threading
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
-from distributed import Nanny
+from distributed import LocalCluster, Nanny
 from distributed.diagnostics.plugin import WorkerPlugin
 
+from daskkit.run.interrupts import block_interrupt, ignore_interrupt
 from daskkit.run.threads import import_threadpoolctl, thread_variables
 
-__all__ = ["End", "LimitBlas", "WorkerNanny", "ends"]
+__all__ = ["End", "LastingCluster", "LimitBlas", "WorkerNanny", "ends"]
 
 
 class End(NamedTuple):
@@ -45,6 +49,8 @@ _MALLOC_OPTIONS = {
     -1: 64 * 2**20,  # M_TRIM_THRESHOLD
     -3: 32 * 2**20,  # M_MMAP_THRESHOLD, the largest value that it may have
 }
+# A worker that executes a task when its cluster is closed has 0.8 times as long.
+_CLOSE_S = 2.0
 # distributed gives its worker processes this name (nanny.py, WorkerProcess.start).
 _WORKER_PROCESS = "Dask Worker process"
 
@@ -56,6 +62,10 @@ class WorkerNanny(Nanny):
     calling process before each start (nanny.py, WorkerProcess.start), where joblib
     and every later child inherit it. Here they are set in the worker itself, and
     `LimitBlas` limits the libraries that are loaded by then.
+
+    Ctrl-C in a terminal goes to all processes that were started from there. It belongs
+    to the caller, who ends the workers in good order, or goes on with them: from the
+    first moment on they don't get it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -68,6 +78,7 @@ class WorkerNanny(Nanny):
     async def instantiate(self) -> Any:
         """Start the worker's process and leave no trace in this one's environment."""
         self._excess_bytes = 0
+        _spare_children()
         try:
             return await super().instantiate()
         finally:
@@ -75,6 +86,14 @@ class WorkerNanny(Nanny):
             os.environ.pop("__DASK_PARENT_PID", None)
             if self.process is not None:
                 self._worker_pid = self.process.pid
+
+    async def close(  # type: ignore[override] # as distributed's own
+        self,
+        timeout: float = 5,  # noqa: ASYNC109 - distributed passes it by this name
+        reason: str = "nanny-close",
+    ) -> Any:
+        """End the worker, also amid a task: nobody waits for its result any more."""
+        return await super().close(timeout=min(timeout, _CLOSE_S), reason=reason)
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Note when the worker is ended for its memory, which its exit doesn't tell."""
@@ -92,8 +111,23 @@ class WorkerNanny(Nanny):
         super()._on_worker_exit_sync(exitcode)  # type: ignore[no-untyped-call] # as above
 
 
+class LastingCluster(LocalCluster):
+    """A local cluster that doesn't send its nannies away.
+
+    distributed looks 15 s after the loss of a worker (deploy/spec.py, by
+    ``lost-worker-timeout``) whether it is back, and closes its nanny if it isn't: also
+    if it came back long ago, died again and is just starting. Each nanny starts workers
+    for as long as the cluster lives.
+    """
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        """Do what the scheduler's news call for, except for a worker that is lost."""
+        if op != "remove":
+            super()._update_worker_status(op, msg)  # type: ignore[no-untyped-call] # as below
+
+
 class LimitBlas(WorkerPlugin):
-    """Worker plugin: limit BLAS and OpenMP threads, give freed memory back.
+    """Worker plugin: limit BLAS, give freed memory back, leave Ctrl-C to the caller.
 
     Parameters
     ----------
@@ -109,6 +143,10 @@ class LimitBlas(WorkerPlugin):
     def setup(self, worker: Any) -> None:
         """Apply the limits in a worker's process, once, before its first task."""
         del worker
+        ignore_interrupt()
+        # It warns that a task is cancelled as the worker closes, which is no news.
+        logger = logging.getLogger("distributed.worker.state_machine")
+        logger.addFilter(_is_news)
         # What is there now stays; looking through it for garbage would take longer than
         # many a batch of small objects.
         gc.collect()
@@ -123,6 +161,21 @@ class LimitBlas(WorkerPlugin):
             if mallopt is not None:
                 for option, value in _MALLOC_OPTIONS.items():
                     mallopt(option, value)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).endswith("ended with CancelledError")
+
+
+def _spare_children() -> None:
+    """Block SIGINT in the children of this thread, and of the threads that it starts.
+
+    Python's own handlers run in the main thread, which isn't changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # Its start, by the first child otherwise, unblocks the signal again.
+        multiprocessing.resource_tracker.ensure_running()
+        block_interrupt()
 
 
 def _forget_main() -> None:

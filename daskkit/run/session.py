@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import math
-import sys
 import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from daskkit.errors import ClusterError
+from daskkit.transport.contact import find_imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +41,8 @@ def is_in_task() -> bool:
     -------
     bool
     """
-    worker = sys.modules.get("distributed.worker")
-    if worker is None:
-        return False
-    return getattr(worker.thread_state, "execution_state", None) is not None
+    thread_state = find_imported("distributed.worker", "thread_state")
+    return getattr(thread_state, "execution_state", None) is not None
 
 
 def find_client() -> Client | None:
@@ -54,12 +53,11 @@ def find_client() -> Client | None:
     distributed.Client or None
         The current one, see `distributed.Client.current`.
     """
-    # Another thread may be importing it.
-    kind = getattr(sys.modules.get("distributed.client"), "Client", None)
-    if kind is None:
+    client_class = find_imported("distributed.client", "Client")
+    if client_class is None:
         return None
     try:
-        client: Client = kind.current()
+        client: Client = client_class.current()
     except ValueError:
         return None
     # An asynchronous one needs the event loop that the verb would block.
@@ -209,19 +207,22 @@ class Session:
         stack.close()
 
     def _start(self) -> None:
-        from daskkit.run.cluster import local_client
-
         began = time.monotonic()
         try:
+            # distributed's own handler of the program's end, which it registers when it
+            # is imported, would close the cluster under the lanes that are just ending.
+            # Ours comes before if it is registered later; and before the start, or a
+            # program that ends meanwhile would leave the half of a cluster.
+            from daskkit.run.cluster import local_client
+
+            importlib.import_module("distributed")
+            atexit.unregister(self.close)
+            atexit.register(self.close)
             stack = contextlib.ExitStack()
             client = stack.enter_context(local_client())
             with self._lock:
                 self._stack, self._client = stack, client
                 self.start_s = time.monotonic() - began
-                # Now, so that it comes before distributed's own, which would close the
-                # cluster under the lanes that are just ending.
-                atexit.unregister(self.close)
-                atexit.register(self.close)
                 if self._n_users == 0:
                     self._watch_idleness()
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for

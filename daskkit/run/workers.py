@@ -7,6 +7,7 @@ threads of this process) are sent batches as tasks.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import math
 import os
@@ -16,6 +17,7 @@ import socket
 import struct
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -91,6 +93,25 @@ def wait_for_lanes(client: Client) -> None:
         time.sleep(0.001)
     if ours and client.status == "running":
         client.cancel(ours, force=True, reason="daskkit: the cluster is closed")
+
+
+def _settle() -> None:
+    """Let lanes end before Python's thread pools do; a moment at most.
+
+    distributed's scheduler uses one for each task that is submitted, and logs an error
+    for a lane that a call has asked for just before the end of the program.
+    """
+    deadline = time.monotonic() + _ENDING_S
+    while time.monotonic() < deadline and any(
+        not future.done() and future.client.status == "running" for future in _ending
+    ):
+        time.sleep(0.001)
+
+
+# `atexit` would come after the end of the pools. What was registered last comes first,
+# and distributed is imported by now. Not public, but what the pools themselves use.
+with contextlib.suppress(AttributeError, RuntimeError):
+    threading._register_atexit(_settle)  # type: ignore[attr-defined] # noqa: SLF001
 
 
 class Workers:

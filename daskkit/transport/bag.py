@@ -10,7 +10,6 @@ does in Dask.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -337,11 +336,11 @@ def is_on_wire() -> bool:
     >>> is_on_wire()
     False
     """
-    module = sys.modules.get("distributed.worker")
-    if module is None:
+    get_worker = contact.find_imported("distributed.worker", "get_worker")
+    if get_worker is None:
         return False
     try:
-        worker = module.get_worker()
+        worker = get_worker()
     except ValueError:
         return False
     return not worker.address.startswith("inproc://")

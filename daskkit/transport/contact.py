@@ -23,6 +23,7 @@ __all__ = [
     "Place",
     "answer_with",
     "find_contact",
+    "find_imported",
     "find_place",
     "running_clients",
     "stop_message_logs",
@@ -83,9 +84,9 @@ def find_contact() -> Contact | None:
     -------
     Contact or None
     """
-    worker = sys.modules.get("distributed.worker")
+    worker = find_imported("distributed.worker", "Worker")
     if worker is not None:
-        for instance in list(worker.Worker._instances):  # noqa: SLF001 - see below
+        for instance in list(worker._instances):  # noqa: SLF001 - see below
             # There is no public way to learn of a worker outside its tasks, and a
             # result is pickled by the worker's event loop.
             if not instance.address_safe.startswith("inproc://"):
@@ -103,13 +104,35 @@ def stop_message_logs() -> None:
     (`distributed.batched.BatchedSend.recent_message_log`), for nothing but debugging. A
     handle is small on the wire, and would hold its memory as long as it is in there.
     """
-    module = sys.modules.get("distributed.scheduler")
-    if module is None:
+    scheduler_class = find_imported("distributed.scheduler", "Scheduler")
+    if scheduler_class is None:
         return
-    for scheduler in list(module.Scheduler._instances):  # noqa: SLF001 - as below
+    for scheduler in list(scheduler_class._instances):  # noqa: SLF001 - as below
         for stream in list(scheduler.stream_comms.values()):
             if stream.recent_message_log.maxlen:
                 stream.recent_message_log = collections.deque(maxlen=0)
+
+
+def find_imported(module: str, name: str) -> Any:
+    """Return what a module calls so, if it is imported; None if it isn't yet.
+
+    Another thread may be just importing it: then it is known, but may be empty.
+
+    Parameters
+    ----------
+    module, name : str
+        Of a module, and of what is wanted of it.
+
+    Returns
+    -------
+    object or None
+
+    Examples
+    --------
+    >>> find_imported("no_such_module", "Client") is None
+    True
+    """
+    return getattr(sys.modules.get(module), name, None)
 
 
 def running_clients() -> list[Any]:
@@ -120,10 +143,10 @@ def running_clients() -> list[Any]:
     list of distributed.Client
         Empty if distributed is not even imported.
     """
-    module = sys.modules.get("distributed.client")
-    if module is None:
+    client_class = find_imported("distributed.client", "Client")
+    if client_class is None:
         return []
-    clients = list(module.Client._instances)  # noqa: SLF001 - no public way to them
+    clients = list(client_class._instances)  # noqa: SLF001 - no public way to them
     return [client for client in clients if client.status == "running"]
 
 

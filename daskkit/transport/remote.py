@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -142,11 +141,11 @@ def _let_go(wanted: Segment) -> None:
 
 def _task_worker() -> Any:
     """Return the Dask worker whose task this thread runs, or None."""
-    module = sys.modules.get("distributed.worker")
-    if module is None:
+    get_worker = contact.find_imported("distributed.worker", "get_worker")
+    if get_worker is None:
         return None
     try:
-        return module.get_worker()
+        return get_worker()
     except ValueError:
         return None
 

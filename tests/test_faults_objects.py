@@ -1,0 +1,112 @@
+"""Objects that end a process while they are pickled or rebuilt there."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import dask.config
+import pytest
+
+import daskkit as dk
+
+pytestmark = [
+    pytest.mark.slow,
+    # distributed says that a worker has died, and what it was doing.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+class CrashesInWorker:
+    """Ends the process that rebuilds it, unless that made it; its pickle is fine."""
+
+    def __reduce__(self):
+        return _end_unless, (os.getpid(),)
+
+
+class CrashesWhenSent:
+    """Ends the process that pickles it."""
+
+    def __reduce__(self):
+        os._exit(9)
+
+
+def _end_unless(pid):
+    if os.getpid() != pid:
+        os._exit(9)
+    return "rebuilt"
+
+
+def _itself(x):
+    return x
+
+
+def _crash_at_37(x):
+    return CrashesWhenSent() if x == 37 else x
+
+
+def _combine(results):
+    if 37 in results:
+        os._exit(9)
+    return [
+        one for result in results for one in ([result], result)[type(result) is list]
+    ]
+
+
+def _numbers(bad=None):
+    return [bad if bad is not None and x == 37 else x for x in range(100)]
+
+
+CASES = {
+    "argument": lambda: dk.map(
+        _itself, _numbers(CrashesInWorker()), where="cluster", on_error="collect"
+    ),
+    "argument, in one batch": lambda: dk.map(
+        _itself,
+        _numbers(CrashesInWorker()),
+        where="cluster",
+        on_error="collect",
+        batch_size=100,
+    ),
+    "result": lambda: dk.map(
+        _crash_at_37, _numbers(), where="cluster", on_error="collect", batch_size=50
+    ),
+}
+
+
+def test_object_that_ends_a_worker_is_named():
+    """Not before each worker has died for ever: its item is found, the others are done."""
+    with dk.cluster(n_workers=2) as client:
+        for name, call in CASES.items():
+            results = call()
+            (failure,) = results.failures
+            assert failure.index == 37, name
+            assert isinstance(failure.error, dk.WorkerDiedError), name
+            assert "took in or sent back item 37" in str(failure.error), name
+            assert "exit code 9" in str(failure.error), name
+            assert [one for one in results if one is not failure] == [
+                x for x in range(100) if x != 37
+            ], name
+        assert dk.map(abs, range(-5, 0), where="cluster") == [5, 4, 3, 2, 1]
+        assert len(client.nthreads()) >= 1
+
+
+def test_combine_that_ends_a_worker():
+    """It ends in an error, and the cluster can be used."""
+    with dk.cluster(n_workers=2):
+        with pytest.raises(dk.WorkerDiedError, match="item 37"):
+            dk.map_reduce(_itself, range(100), _combine, where="cluster", batch_size=50)
+        assert dk.map(abs, range(-3, 0), where="cluster") == [3, 2, 1]
+
+
+def test_worker_that_dies_often_comes_back():
+    """A nanny is not sent away because its worker was just starting again."""
+    settings = {"distributed.deploy.lost-worker-timeout": "50ms"}
+    with dask.config.set(settings), dk.cluster(n_workers=2) as client:
+        for _ in range(3):
+            for result in client.nthreads():
+                future = client.submit(os._exit, 9, workers=[result], retries=0)
+                del future
+            time.sleep(0.4)
+        client.wait_for_workers(2, timeout=60)
+        assert len(client.cluster.workers) == 2
