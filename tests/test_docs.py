@@ -28,6 +28,7 @@ DOCUMENTS = [
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "docs/architecture.md",
+        "docs/dashboard.md",
         "docs/verbs.md",
     )
 ]
@@ -113,6 +114,27 @@ def test_examples_of_the_verbs_run(tmp_path):
     assert done.stderr == ""
     assert "Plan for count_divisors: " in done.stdout
     assert "raised by item 37 (value 37) in " in done.stdout
+
+
+@pytest.mark.slow
+def test_examples_of_the_dashboard_run(tmp_path):
+    """As one plain script they print two addresses."""
+    text = (ROOT / "docs/dashboard.md").read_text(encoding="utf-8")
+    script = tmp_path / "script.py"
+    script.write_text("\n".join(_blocks(text, "python")), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script.name],
+        check=False,  # its error is shown below
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    first, second = done.stdout.splitlines()
+    assert first.endswith("/status")
+    assert second.endswith("/daskkit")
 
 
 def test_recipe_for_a_back_end_keeps_the_contract():

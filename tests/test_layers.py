@@ -16,7 +16,7 @@ ROWS = [
     ["__init__"],  # the public names, loaded lazily
     ["doctor", "verbs"],
     ["comparison"],
-    ["backends", "samples"],
+    ["backends", "dashboard", "samples"],
     ["arrays", "frames"],
     ["run", "graphs", "report"],
     ["transport", "records", "checks", "loop", "progress", "files"],

@@ -33,6 +33,10 @@ __all__ = ["check_n_workers", "cluster", "local_client"]
 # A scheduler on a loaded machine answers within a second; a dead one never does.
 _CONNECT_TIMEOUT_S = 5
 _LOOPBACK = "127.0.0.1"
+_PAGE = "daskkit.dashboard"
+# Also behind a proxy of this machine, such as Jupyter's.
+_OWN_ORIGINS = ("127.0.0.1:*", "localhost:*", "[::1]:*")
+_ORIGINS = "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin"
 # Of a worker that says nothing; frozen and swapped-out processes come back.
 _NEVER = "5000w"
 # How often event loops look at the clock, monitors at the process and profilers at the
@@ -201,7 +205,10 @@ def _existing(address: str | Client | Cluster) -> Iterator[Client]:
         )
         raise ClusterError(msg) from error
     with Client(address, timeout=_CONNECT_TIMEOUT_S) as client:
-        yield client
+        try:
+            yield client
+        finally:
+            _wait_for_lanes(client)
 
 
 def _ask_identity(address: str, security: Security) -> None:
@@ -261,15 +268,17 @@ def _local(
     from distributed import Client, LocalCluster
 
     from daskkit.run.nanny import LimitBlas, WorkerNanny
+    from daskkit.run.slots import SlotMeter
 
     n_blas = max(1, usable_cores() // (n_workers * threads_per_worker))
-    options: dict[str, Any] = {}  # without processes: no host, and so no socket
+    # Without processes: no host, and so no socket.
+    options: dict[str, Any] = {"plugins": (SlotMeter(),)}
     if processes:
         options = {
             "host": _LOOPBACK,
             "worker_class": WorkerNanny,
             "env": thread_variables(n_blas),
-            "plugins": (LimitBlas(n_blas),),
+            "plugins": (LimitBlas(n_blas), SlotMeter()),
         }
     with contextlib.ExitStack() as stack:
         # Workers spill and lock here; distributed's own folder would stay behind.
@@ -288,7 +297,11 @@ def _local(
                 )
             )
         # The folder also for the scheduler, which takes no local_directory.
-        settings = {"temporary-directory": folder, **_choose_pace()}
+        settings = {
+            "temporary-directory": folder,
+            **_add_page(),
+            **_choose_pace(),
+        }
         try:
             with dask.config.set(settings):
                 local = LocalCluster(
@@ -307,6 +320,7 @@ def _local(
             msg = f"a local cluster of {n_workers} workers did not start: {reason}"
             raise ClusterError(msg) from error
         stack.enter_context(local)
+        _refuse_foreign_pages(local.scheduler)
         client = stack.enter_context(Client(local, set_as_default=is_default))
         stack.callback(_wait_for_lanes, client)
         yield client
@@ -317,6 +331,33 @@ def _wait_for_lanes(client: Client) -> None:
     workers = sys.modules.get("daskkit.run.workers")
     if workers is not None:
         workers.wait_for_lanes(client)
+
+
+def _add_page() -> dict[str, Any]:
+    """Return settings that give the dashboard of a scheduler the page of daskkit.
+
+    By its name, as with ``dask scheduler --preload``: it belongs to a higher layer.
+    """
+    modules = dask.config.get("distributed.scheduler.preload")
+    arguments = dask.config.get("distributed.scheduler.preload-argv")
+    settings = {"distributed.scheduler.preload": [*modules, _PAGE]}
+    if arguments and not isinstance(arguments[0], str):  # one list for each module
+        settings["distributed.scheduler.preload-argv"] = [*arguments, []]
+    return settings
+
+
+def _refuse_foreign_pages(scheduler: Any) -> None:
+    """Let pages that this machine serves follow the dashboard, and no other ones.
+
+    distributed lets any page that the user's browser shows talk to the dashboard.
+    """
+    if dask.config.get(_ORIGINS) != ["*"]:
+        return  # the user has said who may
+    for application in scheduler.http_application.applications:
+        origins = getattr(application, "websocket_origins", None)
+        if origins is not None:
+            origins.clear()
+            origins.update(_OWN_ORIGINS)
 
 
 def _choose_pace() -> dict[str, str]:
