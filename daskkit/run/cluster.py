@@ -16,6 +16,7 @@ from dask.utils import parse_bytes
 
 from daskkit.errors import ClusterError
 from daskkit.loop import short_repr
+from daskkit.run import named
 from daskkit.run.threads import (
     import_threadpoolctl,
     thread_variables,
@@ -72,8 +73,9 @@ def cluster(
     ----------
     address : str, distributed.Client or distributed Cluster, optional
         An existing cluster to use: the scheduler's address such as
-        ``"tcp://127.0.0.1:8786"``, a client, or any cluster object. None, the
-        default, starts a local cluster.
+        ``"tcp://127.0.0.1:8786"``, the name of one that `daskkit cluster` has
+        started, a client, or any cluster object. None, the default, starts a local
+        cluster.
     n_workers : int, optional
         Workers to start, at least 1. Default: one a core that this process may use
         (see `usable_cores`). ``n_workers=1`` is the single worker.
@@ -191,6 +193,8 @@ def _existing(address: str | Client | Cluster) -> Iterator[Client]:
             f"{type(address).__name__}"
         )
         raise ClusterError(msg)
+    if isinstance(address, str) and named.is_name(address):
+        address = named.find(address).address
     where = address if isinstance(address, str) else str(address.scheduler_address)
     security = getattr(address, "security", None) or Security()
     try:

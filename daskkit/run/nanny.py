@@ -11,7 +11,9 @@ import ctypes
 import gc
 import multiprocessing.spawn
 import os
+import signal
 import sys
+import threading
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
@@ -93,7 +95,7 @@ class WorkerNanny(Nanny):
 
 
 class LimitBlas(WorkerPlugin):
-    """Worker plugin: limit BLAS and OpenMP threads, give freed memory back.
+    """Worker plugin: limit BLAS and OpenMP threads, keep memory, ignore Ctrl-C.
 
     Parameters
     ----------
@@ -109,6 +111,10 @@ class LimitBlas(WorkerPlugin):
     def setup(self, worker: Any) -> None:
         """Apply the limits in a worker's process, once, before its first task."""
         del worker
+        # Ctrl-C in a terminal reaches all its processes; it is the caller's, who ends
+        # its workers in good order, without a traceback of each.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         # What is there now stays; looking through it for garbage would take longer than
         # many a batch of small objects.
         gc.collect()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["SlotMeter"]
 
 _BUSY, _WAITING, _TRANSFER = range(3)
+# States of tasks that say what a slot does; half of all transitions concern no other.
+_COUNTED = frozenset({"waiting", "ready", "constrained", "executing"})
 # A worker that is idle for so long has ended a stretch of work.
 _REST_S = 2.0
 
@@ -74,9 +76,10 @@ class SlotMeter(WorkerPlugin):
 
     def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
         """Look again, as a task of Dask has come, begun or gone."""
-        del key, start, finish, kwargs
-        with self._lock:
-            self._look()
+        del key, kwargs
+        if start in _COUNTED or finish in _COUNTED:
+            with self._lock:
+                self._look()
 
     @contextlib.contextmanager
     def lane(self, name: str, *, is_task: bool) -> Iterator[LaneMeter]:
