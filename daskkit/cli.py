@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
 import textwrap
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
@@ -21,6 +23,7 @@ from daskkit.backends import registry as backend_registry
 from daskkit.cli_options import (
     check_backends,
     check_free,
+    check_name,
     check_report,
     complete_backend,
     json_option,
@@ -358,6 +361,107 @@ def doctor() -> None:
     n_problems = Counter(finding.mark for finding in findings)["problem"]
     if n_problems:
         _fail(f"{format_count(n_problems, 'problem')} found")
+
+
+@main.command(short_help="Start a cluster with a dashboard, until Ctrl-C.")
+@click.option(
+    "--n-workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Workers.  [default: one a usable core]",
+)
+@click.option(
+    "--name",
+    metavar="NAME",
+    default="default",
+    show_default=True,
+    callback=check_name,
+    help="What daskkit.cluster(NAME) finds it by, in any process of yours.",
+)
+@click.option(
+    "--dashboard-port",
+    metavar="PORT",
+    type=click.IntRange(0, 65_535),
+    default=0,
+    help="Port of the dashboard on 127.0.0.1.  [default: any that is free]",
+)
+def cluster(*, n_workers: int | None, name: str, dashboard_port: int) -> None:
+    """Start a local cluster with a dashboard, and keep it until Ctrl-C.
+
+    Only this machine can reach it. The file by which it is found can be read by you
+    alone.
+
+    \b
+    Examples:
+      daskkit cluster
+      daskkit cluster --n-workers 4 --name work
+    """  # noqa: D301 - \b is click's sign for "keep these lines", not an escape
+    from daskkit.run import named
+    from daskkit.run.cluster import cluster as run_cluster
+
+    try:
+        with (
+            _terminated_as_interrupted(),
+            run_cluster(n_workers=n_workers, dashboard_port=dashboard_port) as client,
+        ):
+            address = client.scheduler_info(n_workers=0)["address"]
+            page = f"{client.dashboard_link.removesuffix('/status')}/daskkit"
+            with named.publish(name, address, page):
+                click.echo(f"Scheduler: {address}")
+                click.echo(f"Dashboard: {page}")
+                click.echo(f"In Python: daskkit.cluster({name!r})")
+                click.echo("Ctrl-C ends it.", err=True)
+                threading.Event().wait()
+    except KeyboardInterrupt:
+        click.echo("The cluster has ended.", err=True)
+
+
+@main.command(short_help="Open the page of a cluster in a browser.")
+@click.argument("name", metavar="[NAME]", default="default")
+@click.option(
+    "--print-only", is_flag=True, help="Print the page's address, open no browser."
+)
+def dashboard(*, name: str, print_only: bool) -> None:
+    """Open the page Daskkit of a cluster in a browser, and print its address.
+
+    NAME is that of a cluster of `daskkit cluster`, or the address of any scheduler that
+    runs; one that lacks the page gets it.
+
+    \b
+    Examples:
+      daskkit dashboard
+      daskkit dashboard tcp://127.0.0.1:8786 --print-only
+    """  # noqa: D301 - \b is click's sign for "keep these lines", not an escape
+    from daskkit.run import named
+
+    if ":" in name:
+        from daskkit.dashboard import install
+        from daskkit.run.cluster import cluster as run_cluster
+
+        with run_cluster(name) as client:
+            page = install(client)
+    else:
+        page = named.find(name).dashboard
+    click.echo(page)
+    if not print_only:
+        import webbrowser
+
+        if not webbrowser.open(page):
+            click.echo("There is no browser to open it in.", err=True)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Have SIGTERM do what Ctrl-C does, while in the context."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

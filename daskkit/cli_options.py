@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_backends",
     "check_free",
+    "check_name",
     "check_report",
     "complete_backend",
     "json_option",
@@ -84,6 +85,15 @@ def _check_target(
 
     with _refusing(ctx, param):
         return check_report_path(path, (suffix,))
+
+
+def check_name(ctx: click.Context, param: click.Parameter, name: str) -> str:
+    """Return a name that a cluster may have, or refuse."""
+    from daskkit.run import named
+
+    with _refusing(ctx, param):
+        named.check_free(name)
+    return name
 
 
 @contextlib.contextmanager

@@ -144,7 +144,7 @@ def test_existing_cluster_by_address(shared_client):
     ("address", "words"),
     [
         ("tcp://127.0.0.1:1", "no Dask scheduler answers at 'tcp://127.0.0.1:1'"),
-        ("nonsense", "missing port number"),
+        ("nonsense", "no cluster named 'nonsense' runs here; those that do: none"),
         ("foo://127.0.0.1:1", "unknown address scheme 'foo'"),
         (3, "address must be .* received 3 of type int"),
     ],

@@ -29,6 +29,7 @@ DOCUMENTS = [
         "CHANGELOG.md",
         "docs/architecture.md",
         "docs/arrays.md",
+        "docs/dashboard.md",
         "docs/frames.md",
         "docs/lazy.md",
         "docs/peers.md",
@@ -146,6 +147,27 @@ def test_examples_of_the_samples_run(tmp_path):
 def test_examples_of_the_arrays_run(tmp_path):
     """As one plain script; they check their results themselves."""
     _run_examples(tmp_path, "docs/arrays.md")
+
+
+@pytest.mark.slow
+def test_examples_of_the_dashboard_run(tmp_path):
+    """As one plain script they print two addresses."""
+    text = (ROOT / "docs/dashboard.md").read_text(encoding="utf-8")
+    script = tmp_path / "script.py"
+    script.write_text("\n".join(_blocks(text, "python")), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script.name],
+        check=False,  # its error is shown below
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    first, second = done.stdout.splitlines()
+    assert first.endswith("/status")
+    assert second.endswith("/daskkit")
 
 
 def test_recipe_for_a_back_end_keeps_the_contract():

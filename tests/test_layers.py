@@ -17,7 +17,7 @@ ROWS = [
     ["__init__"],  # the public names, loaded lazily
     ["doctor", "lazy", "verbs"],
     ["comparison"],
-    ["backends", "samples"],
+    ["backends", "dashboard", "samples"],
     ["arrays", "frames", "graphs"],
     ["run", "report"],
     ["transport", "records", "arguments", "checks", "loop", "progress", "files"],

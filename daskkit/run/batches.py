@@ -76,6 +76,8 @@ class Batches:
     hand_over: HandOver = DIRECT
     #: Batches that have ended.
     n_ended: int = 0
+    #: Why the last batch got its size, for people to read.
+    reason: str = ""
 
     @property
     def target_s(self) -> float:
@@ -100,12 +102,18 @@ class Batches:
         """
         item_s = max(self.item_s, 1e-9)
         size = self.target_s / item_s
+        self.reason = f"{self.target_s * 1e3:.0f} ms of items"
         if self.n_ended < _FIRST * self.n_workers:
             size *= _FIRST_SHARE  # to learn soon what they cost there
+            self.reason = "small: to learn what an item costs"
         if n_left is not None:
             least = _LEAST * self.hand_over.total_s / item_s
             balanced = n_left / (_GUIDED * self.n_workers)
+            if max(least, balanced) < size:
+                self.reason = "small: the end is near, for balance"
             size = min(n_left, max(least, min(size, balanced)))
+        if size < 1:
+            self.reason = "one: an item takes longer than a batch should"
         return max(1, math.floor(size))
 
     def ended(self, n_items: int, wall_s: float) -> None:

@@ -16,6 +16,7 @@ from dask.utils import parse_bytes
 from daskkit.arguments import check_whole
 from daskkit.errors import ClusterError
 from daskkit.loop import short_repr
+from daskkit.run import named
 from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.threads import (
     import_threadpoolctl,
@@ -35,6 +36,10 @@ __all__ = ["check_n_workers", "cluster", "local_client"]
 # A scheduler on a loaded machine answers within a second; a dead one never does.
 _CONNECT_TIMEOUT_S = 5
 _LOOPBACK = "127.0.0.1"
+_PAGE = "daskkit.dashboard"
+# Also behind a proxy of this machine, such as Jupyter's.
+_OWN_ORIGINS = ("127.0.0.1:*", "localhost:*", "[::1]:*")
+_ORIGINS = "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin"
 # Of a worker that says nothing; frozen and swapped-out processes come back.
 _NEVER = "5000w"
 # How often event loops look at the clock, monitors at the process and profilers at the
@@ -70,8 +75,9 @@ def cluster(
     ----------
     address : str, distributed.Client or distributed Cluster, optional
         An existing cluster to use: the scheduler's address such as
-        ``"tcp://127.0.0.1:8786"``, a client, or any cluster object. None, the
-        default, starts a local cluster.
+        ``"tcp://127.0.0.1:8786"``, the name of one that `daskkit cluster` has
+        started, a client, or any cluster object. None, the default, starts a local
+        cluster.
     n_workers : int, optional
         Workers to start, at least 1. Default: one a core that this process may use
         (see `usable_cores`). ``n_workers=1`` is the single worker.
@@ -189,6 +195,8 @@ def _existing(address: str | Client | Cluster) -> Iterator[Client]:
             f"{type(address).__name__}"
         )
         raise ClusterError(msg)
+    if isinstance(address, str) and named.is_name(address):
+        address = named.find(address).address
     where = address if isinstance(address, str) else str(address.scheduler_address)
     security = getattr(address, "security", None) or Security()
     try:
@@ -203,7 +211,10 @@ def _existing(address: str | Client | Cluster) -> Iterator[Client]:
         )
         raise ClusterError(msg) from error
     with Client(address, timeout=_CONNECT_TIMEOUT_S) as client:
-        yield client
+        try:
+            yield client
+        finally:
+            _wait_for_lanes(client)
 
 
 def _ask_identity(address: str, security: Security) -> None:
@@ -298,15 +309,17 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
     from distributed import Client
 
     from daskkit.run.nanny import LastingCluster, LimitBlas, WorkerNanny
+    from daskkit.run.slots import SlotMeter
 
     n_blas = max(1, usable_cores() // (n_workers * threads_per_worker))
-    options: dict[str, Any] = {}  # without processes: no host, and so no socket
+    # Without processes: no host, and so no socket.
+    options: dict[str, Any] = {"plugins": (SlotMeter(),)}
     if processes:
         options = {
             "host": _LOOPBACK,
             "worker_class": WorkerNanny,
             "env": thread_variables(n_blas),
-            "plugins": (LimitBlas(n_blas),),
+            "plugins": (LimitBlas(n_blas), SlotMeter()),
         }
     # Workers spill and lock here; distributed's own folder would stay behind.
     folder = stack.enter_context(watched_folder("daskkit-"))
@@ -322,7 +335,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
             )
         )
     # The folder also for the scheduler, which takes no local_directory.
-    settings = {"temporary-directory": folder, **_choose_pace()}
+    settings = {"temporary-directory": folder, **_add_page(), **_choose_pace()}
     try:
         with dask.config.set(settings):
             local = LastingCluster(  # type: ignore[no-untyped-call] # not typed there
@@ -341,6 +354,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
         msg = f"a local cluster of {n_workers} workers did not start: {reason}"
         raise ClusterError(msg) from error
     stack.callback(_close_quietly, local)
+    _refuse_foreign_pages(local.scheduler)
     client: Client = stack.enter_context(Client(local, set_as_default=is_default))
     stack.callback(_wait_for_lanes, client)
     return client
@@ -357,6 +371,33 @@ def _wait_for_lanes(client: Client) -> None:
     workers = sys.modules.get("daskkit.run.workers")
     if workers is not None:
         workers.wait_for_lanes(client)
+
+
+def _add_page() -> dict[str, Any]:
+    """Return settings that give the dashboard of a scheduler the page of daskkit.
+
+    By its name, as with ``dask scheduler --preload``: it belongs to a higher layer.
+    """
+    modules = dask.config.get("distributed.scheduler.preload")
+    arguments = dask.config.get("distributed.scheduler.preload-argv")
+    settings = {"distributed.scheduler.preload": [*modules, _PAGE]}
+    if arguments and not isinstance(arguments[0], str):  # one list for each module
+        settings["distributed.scheduler.preload-argv"] = [*arguments, []]
+    return settings
+
+
+def _refuse_foreign_pages(scheduler: Any) -> None:
+    """Let pages that this machine serves follow the dashboard, and no other ones.
+
+    distributed lets any page that the user's browser shows talk to the dashboard.
+    """
+    if dask.config.get(_ORIGINS) != ["*"]:
+        return  # the user has said who may
+    for application in scheduler.http_application.applications:
+        origins = getattr(application, "websocket_origins", None)
+        if origins is not None:
+            origins.clear()
+            origins.update(_OWN_ORIGINS)
 
 
 def _choose_pace() -> dict[str, str]:

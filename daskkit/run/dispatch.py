@@ -77,6 +77,8 @@ class Dispatcher:
         self._job: Packed | None = None
         self.lanes: list[Lane] = []
         self._batches: Batches | None = None
+        #: Items of the batch that was sent last, and why so many.
+        self.last_size: tuple[int, str] = (0, "")
         self._deaths: dict[int, int] = {}
         # Items that took too long, by the process that was ended for them.
         self._overdue: dict[int, int] = {}
@@ -199,6 +201,8 @@ class Dispatcher:
         part = call.take(size)
         if part is None:
             return False
+        reason = "as asked for" if call.batch_size else self._batches.reason
+        self.last_size = (len(part.items), reason)
         self._send(lane, part)
         return True
 

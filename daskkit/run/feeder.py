@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from daskkit.run.mailbox import Mailbox
+from daskkit.run.news import News
 from daskkit.run.parking import has_parked
 from daskkit.run.plan import (
     Facts,
@@ -105,6 +106,7 @@ class Feeder:
         self._is_suspended = False
         self._waits_for_cluster = False
         self._n_cores = usable_cores()
+        self._news = News(call)
         self._quick = contextlib.ExitStack()
         self._stack = contextlib.ExitStack()
         self._thread: threading.Thread | None = None
@@ -188,6 +190,7 @@ class Feeder:
 
     def _let_go(self) -> None:
         """End the lanes, in whatever state; a second call does nothing."""
+        self._news.close()
         if self._dispatcher is not None:
             self._dispatcher.close()
         if self._children:
@@ -233,6 +236,7 @@ class Feeder:
                 self._dispatcher.fill()
             for event in self._mailbox.wait(self._patience_s()):
                 event()
+            self._news.look(self._dispatcher)
             if self._workers is not None:
                 self._workers.poll()
             if self._dispatcher is not None:
@@ -452,6 +456,7 @@ class Feeder:
         from daskkit.run.workers import Workers
 
         dispatcher = self._prepare()
+        self._news.client = client
         self._stack.enter_context(session.used())
         self._workers = Workers(
             client,

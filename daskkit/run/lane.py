@@ -21,6 +21,7 @@ from daskkit.run.board import Board
 from daskkit.run.exceptions import dump_error
 from daskkit.run.job import Caught, Job, run_chunk
 from daskkit.run.link import Link
+from daskkit.run.meter import LaneMeter, metered
 from daskkit.transport.auto import pack, unpack, unpack_once
 from daskkit.transport.contact import Place, find_place
 from daskkit.transport.errors import UnpicklableError
@@ -149,7 +150,8 @@ def run_lane(ticket: LaneTicket, job: Packed, number: int) -> str:
         end.close()
         return "done"
     link, board = Link(end), Board(fds[0])
-    if open_and_serve(link, board, JobMessage(job, ticket.path)):
+    message = JobMessage(job, ticket.path)
+    if open_and_serve(link, board, message, is_task=True):
         # The task is over, the connection stays.
         threading.Thread(
             target=_stay,
@@ -189,7 +191,9 @@ def _task_state() -> dict[str, Any]:
     return state
 
 
-def open_and_serve(link: Link, board: Board, message: JobMessage) -> bool:
+def open_and_serve(
+    link: Link, board: Board, message: JobMessage, *, is_task: bool = False
+) -> bool:
     """Open the job and serve; tell the caller if that can't be done.
 
     Parameters
@@ -200,6 +204,8 @@ def open_and_serve(link: Link, board: Board, message: JobMessage) -> bool:
         Shared with the caller.
     message : JobMessage
         What to do.
+    is_task : bool, default False
+        Whether this thread executes a task of Dask.
 
     Returns
     -------
@@ -215,7 +221,16 @@ def open_and_serve(link: Link, board: Board, message: JobMessage) -> bool:
         board.enter()
         link.send_whole(pickle.dumps(dump_error(error), 5))
         return False
-    return serve(link, board, job, home=message.job.place)
+    with metered(_find_worker(), job.name, is_task=is_task) as meter:
+        meter.count_bytes(message.job)
+        return serve(link, board, job, home=message.job.place, meter=meter)
+
+
+def _find_worker() -> Any:
+    """Return the worker that this thread belongs to; None in a child process."""
+    if "distributed.worker" not in sys.modules:
+        return None
+    return _task_state().get("worker")
 
 
 class TaskAnswer:
@@ -272,7 +287,9 @@ def run_task(job: Packed, order: Order) -> TaskAnswer:
     TaskAnswer
     """
     opened: Job = unpack_once(job)
-    return TaskAnswer(_execute(order, _NoBoard(order), opened, None, job.place))
+    with metered(_find_worker(), opened.name, is_task=True) as meter:
+        board = _NoBoard(order)
+        return TaskAnswer(_execute(order, board, opened, None, job.place, meter))
 
 
 def serve(
@@ -282,6 +299,7 @@ def serve(
     *,
     items: Sequence[Any] | None = None,
     home: Place | None = None,
+    meter: LaneMeter | None = None,
 ) -> bool:
     """Execute the batches that arrive until the other side closes the link.
 
@@ -297,6 +315,8 @@ def serve(
         All items, where they need not be sent.
     home : Place, optional
         Where the caller runs.
+    meter : LaneMeter, optional
+        The books to keep; without, nobody reads them.
 
     Returns
     -------
@@ -304,6 +324,7 @@ def serve(
         Whether the lane is to wait for another call; False if it was closed.
     """
     board.enter()
+    meter = meter or LaneMeter(job.name)
     # The caller opens the shared memory of an answer when it receives it, and it has
     # by the time that it uses the slot again.
     held: dict[int, Answer] = {}
@@ -313,22 +334,27 @@ def serve(
             if order is None:
                 return True
             held.pop(order.slot, None)
-            answer = held[order.slot] = _execute(order, board, job, items, home)
+            answer = _execute(order, board, job, items, home, meter)
+            held[order.slot] = answer
             board.handle(None)
             link.send_whole(pickle.dumps(answer, 5))
+            meter.await_batch()
             del order, answer
     except (EOFError, OSError):
         return False  # the caller has closed the lane, or is gone
 
 
-def _execute(
+def _execute(  # noqa: PLR0917 - an inner part of serve
     order: Order,
     board: Board | _NoBoard,
     job: Job,
     everything: Sequence[Any] | None,
     home: Place | None,
+    meter: LaneMeter,
 ) -> Answer:
     """Execute one batch, as far as nobody withdraws it."""
+    meter.open_batch()
+    meter.count_bytes(order.items)
     began, cpu_began = time.perf_counter(), time.thread_time()
     slot, start, items_s = order.slot, order.start, 0.0
 
@@ -340,6 +366,7 @@ def _execute(
         *,
         unopened: bool = False,
     ) -> Answer:
+        meter.count_bytes(payload)
         return Answer(
             slot,
             start,
@@ -365,7 +392,8 @@ def _execute(
     board.handle(None)
     results = Partition()
     items_began = time.perf_counter()
-    caught = _run_claims(order, board, job, batch, results)
+    caught = _run_claims(order, board, job, batch, results, meter)
+    meter.pack_results()
     items_s = time.perf_counter() - items_began
     board.handle(slot)
     stop = start + len(results)
@@ -393,12 +421,13 @@ def _execute(
         return _without_unpicklable(answer, start, results, failures, job, home, error)
 
 
-def _run_claims(
+def _run_claims(  # noqa: PLR0917 - an inner part of _execute
     order: Order,
     board: Board | _NoBoard,
     job: Job,
     batch: Sequence[Any],
     results: list[Any],
+    meter: LaneMeter,
 ) -> list[Caught]:
     """Execute what the board lets this lane have of a batch."""
     caught: list[Caught] = []
@@ -408,7 +437,9 @@ def _run_claims(
         if first == end:
             board.finished(0)
             return caught
+        meter.begin_claim(first)
         began = time.perf_counter()
+        n_before = len(caught), len(results)
         chunk = batch[first - order.start : end - order.start]
         skipped = first - order.start
         caught += [
@@ -416,10 +447,16 @@ def _run_claims(
             for failure in run_chunk(job, chunk, results, (BaseException,))
         ]
         board.finished(end - first)
-        if caught and not job.collect:
+        wall_s = time.perf_counter() - began
+        n_failed = len(caught) - n_before[0]
+        n_done = len(results) - n_before[1]
+        if n_failed and not job.collect:
+            n_done += 1
+        meter.count_claim(first, n_done, n_failed, wall_s)
+        if n_failed and not job.collect:
             return caught
         if order.n_claim:
-            item_s = (time.perf_counter() - began) / (end - first)
+            item_s = wall_s / (end - first)
             n_claim = max(1, min(_MOST_CLAIMED, int(_CLAIM_S / max(item_s, 1e-9))))
 
 
