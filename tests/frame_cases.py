@@ -155,7 +155,40 @@ def raises_late(x):
     return len(x)
 
 
+def narrow(x):
+    return np.float32(len(x) / 3)
+
+
+def short(x):
+    return np.int8(len(x))
+
+
+def two_floats(x):
+    return np.float64(0.5) if len(str(x.name)) % 2 else 1.5
+
+
+def two_integers(x):
+    return np.int64(7) if len(str(x.name)) % 2 else 8
+
+
+def two_truths(x):
+    return np.bool_(1) if len(str(x.name)) % 2 else False
+
+
+def floats_and_text(x):
+    return str(x.name) if str(x.name) in {"5", "b"} else two_floats(x)
+
+
+def huge(x):
+    return 2**70 if len(str(x.name)) % 2 else 8
+
+
+def when(x):
+    return np.datetime64("2024-01-01", "s") + len(x)
+
+
 ROW_FUNCTIONS = [
+    narrow, short, two_floats, two_integers, two_truths, floats_and_text, huge, when,
     first, total, n_missing, nothing, name_of, several_types, itself, doubled, head,
     two_figures, uneven, as_list, as_long_list, as_tuple, as_dict, as_array, raises_late,
 ]  # fmt: skip
@@ -180,7 +213,8 @@ def _frame_cases():
         )
     raw = [np.sum, lambda v: v[:2], lambda v: str(v[0]), len,
            lambda v: float(len(v)) if v[0] > 0 else 1, lambda v: v[0] > 0,
-           lambda v: [1, 2], lambda v: None, lambda v: 1 / 0]  # fmt: skip
+           lambda v: [1, 2], lambda v: None, lambda v: 1 / 0,
+           lambda v: 2**70 if v[0] > 1 else 8, lambda v: np.float32(v[0])]  # fmt: skip
     for name, (i, func), axis in itertools.product(
         ("numbers", "integers", "mixed", "no rows", "duplicate columns"),
         enumerate(raw),

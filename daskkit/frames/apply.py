@@ -91,7 +91,7 @@ def apply(
     Name: a, dtype: int64
     """
 
-    def run(work: Work) -> list[Any]:
+    def run(work: Work) -> Any:
         return run_items(
             work,
             where=where,
@@ -112,8 +112,8 @@ def apply_by(
     Parameters
     ----------
     run : callable
-        ``run(work)`` returns the results of all items of a `Work`. It may be called
-        several times, or not at all.
+        ``run(work)`` returns the results of all items of a `Work`, as a list or, if it
+        has a `combine`, combined. It may be called several times, or not at all.
     obj, func, *args, elementwise, **kwargs
         As for `apply`.
 

@@ -11,6 +11,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from daskkit.arguments import name_of
+from daskkit.frames.gathered import Gathered, gather
 from daskkit.frames.seam import has_seam, name_label, replace
 from daskkit.run.work import Work
 from daskkit.transport.scalars import find_scalars
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["apply_frame"]
 
 _NONE: Any = None
-# A loop is prepared for so many rows at least.
+# A loop is prepared for so many rows at least; each next one for more, up to the most.
 _FEWEST_ROWS = 512
+_MOST_ROWS = 8_192
+_GROWTH = 4
 
 
 def apply_frame(  # noqa: PLR0917 - the parameters of DataFrame.apply
@@ -86,13 +89,15 @@ def apply_frame(  # noqa: PLR0917 - the parameters of DataFrame.apply
 
     def work(each: Callable[[Sequence[Any], list[Any]], None]) -> Work:
         items = range(len(labels))
-        return Work(name_of(func), func, items, each=each, describe=describe)
+        name = name_of(func)
+        return Work(name, func, items, each=each, describe=describe, combine=gather)
 
-    def loop() -> tuple[list[Any], Any]:
+    def loop() -> tuple[Any, Any]:
         return run(work(_Rows(frame, by_axis, call))), operation.result_index
 
-    def wrap(results: list[Any], index: Any) -> Any:
-        if _is_sequence(results[0]):
+    def wrap(found: list[Any] | Gathered, index: Any) -> Any:
+        results = _compress(found)
+        if isinstance(results, list) and _is_sequence(results[0]):
             numbered = dict(enumerate(results))
             return type(operation).wrap_results(operation, numbered, index)
         # What pandas does by a dict, of which it makes an index that it throws away:
@@ -103,11 +108,10 @@ def apply_frame(  # noqa: PLR0917 - the parameters of DataFrame.apply
         return series
 
     def loop_raw(*args: Any, **kwargs: Any) -> Any:
-        results = run(work(_RawRows(operation.values, by_axis, call)))
-        scalars = _as_array(results)
-        if scalars is not None:
+        results = _compress_raw(run(work(_RawRows(operation.values, by_axis, call))))
+        if not isinstance(results, list):
             sliced: Any = frame._constructor_sliced
-            return sliced(scalars, index=operation.agg_axis)
+            return sliced(results, index=operation.agg_axis)
         replayed = iter(results)
         operation.func = lambda *_args, **_kwargs: next(replayed)
         return type(operation).apply_raw(operation, *args, **kwargs)
@@ -140,18 +144,20 @@ def _is_sequence(result: Any) -> bool:
     return not isinstance(result, (str, bytes))
 
 
-def _as_array(results: list[Any]) -> Any:
-    """Return numbers of one type as `numpy.apply_along_axis` would, else None."""
-    import numpy as np
+def _compress(found: list[Any] | Gathered) -> Any:
+    """Return results as an array where that makes the same Series, else as a list."""
+    if not isinstance(found, Gathered):
+        return found
+    array = found.to_array()
+    return found.to_list() if array is None else array
 
-    scalars = find_scalars(results)
-    kind = type(results[0])
-    if scalars is not None or kind not in {bool, int, float}:
-        return scalars
-    if len(set(map(type, results))) > 1:
-        return None
-    # A later one may be too large for the type of the first, as it is for pandas.
-    return np.fromiter(results, np.asanyarray(results[0]).dtype, len(results))
+
+def _compress_raw(found: list[Any] | Gathered) -> Any:
+    """Return results as an array where `numpy.apply_along_axis` does, else a list."""
+    results = _compress(found)
+    # Other than a Series it keeps their own dtype.
+    scalars = find_scalars(results) if isinstance(results, list) else None
+    return results if scalars is None else scalars
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,9 +182,10 @@ class _Rows:
         self._call = call
         # Loops by the number of their next row, with the end of their rows.
         self._loops: dict[int, tuple[Iterator[Any], int]] = {}
+        self._n_rows = _FEWEST_ROWS
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_loops": {}}
+        return {**self.__dict__, "_loops": {}, "_n_rows": _FEWEST_ROWS}
 
     def __call__(self, items: Sequence[Any], results: list[Any]) -> None:
         """Append the results of some rows or columns."""
@@ -204,7 +211,8 @@ class _Rows:
         """Return a loop from a row on, and the end of its rows."""
         from pandas.core.apply import frame_apply
 
-        end = min(max(stop, start + _FEWEST_ROWS), self._frame.shape[1 - self._axis])
+        end = min(max(stop, start + self._n_rows), self._frame.shape[1 - self._axis])
+        self._n_rows = min(_GROWTH * self._n_rows, _MOST_ROWS)
         cut = slice(start, end)
         part = self._frame.iloc[cut] if self._axis else self._frame.iloc[:, cut]
         operation: Any = frame_apply(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from daskkit.run.work import Work
 
     #: Executes the items of some work and returns their results, in order.
-    Run = Callable[[Work], list[Any]]
+    Run = Callable[[Work], Any]
 
 __all__ = ["has_seam", "name_label", "replace"]
 

@@ -30,7 +30,7 @@ TASK = HandOver(total_s=0.005, serial_s=0.0005)
 
 # A batch aims at this wall time at least: long beside a hand-over, short beside the
 # patience of somebody who watches.
-_TARGET_S = 0.06
+_TARGET_S = 0.1
 # And at so many times its hand-over: 2.5 % of the work.
 _WORTH = 40
 # The end is cut finer: a batch takes at most this share of what each worker would
@@ -63,7 +63,7 @@ class Batches:
     --------
     >>> batches = Batches(n_workers=2, item_s=0.001)
     >>> batches.next_size(n_left=1_000), batches.next_size(n_left=20)
-    (15, 9)
+    (25, 9)
 
     References
     ----------

@@ -110,6 +110,8 @@ class Call:
         self._helpers: list[threading.Thread] = []
         self._wants_helpers = False
         self.pilot = Pilot()
+        #: Called by the calling thread after each part that it has executed.
+        self.after_part: Callable[[], None] | None = None
 
     def finish(self) -> Any:
         """Return the answer of all parts, in the order of the items."""
@@ -208,6 +210,8 @@ class Call:
             if part is not None:
                 self._execute(part, is_pilot=True)
                 self._show_progress()
+                if self.after_part is not None:
+                    self.after_part()
 
     def help(self, n_threads: int) -> None:
         """Have more threads of this process execute items."""

@@ -98,6 +98,7 @@ class Feeder:
         self._threads_failed = False
         self._processes_failed = False
         self._look_s = _LOOK_S
+        self._first_look_s = _LONG_LOOK_S if only_look else _LOOK_S
         self._next_look_s = 0.0
         self._has_handed_over = False
         # Since when the calling thread has been asked to fork.
@@ -108,6 +109,7 @@ class Feeder:
         self._n_cores = usable_cores()
         self._news = News(call)
         self._quick = contextlib.ExitStack()
+        self._is_hurried = False
         self._stack = contextlib.ExitStack()
         self._thread: threading.Thread | None = None
         # Held until the call is over; and whoever looks at the thread or makes it.
@@ -120,14 +122,16 @@ class Feeder:
         """Start the thread, after the time that the caller has for itself."""
         call = self._call
         self._gate.acquire()
-        # By the caller: who releases the GIL every 4 ms, as chunks of pandas' rows do,
-        # never lets a thread have it that waits for 5 ms (CPython's default) in one go.
-        self._quick.enter_context(quick_switching())
         if call.is_paused or call.where == "threads":
+            self._hurry()
             self._start_thread()
-        else:
-            # Not a `Thread`, whose start and end take as long as many a small call.
-            _thread.start_new_thread(self._wait, ())
+            return
+        call.after_part = self._look_between
+        # Not a `Thread`, whose start and end take as long as many a small call. It has
+        # the GIL after 5 ms (CPython's default) of one item, and no sooner: to hand it
+        # over and back takes 0.2 ms of the caller's, which is over by then if it is a
+        # short call.
+        _thread.start_new_thread(self._wait, ())
 
     @property
     def is_at_work(self) -> bool:
@@ -149,9 +153,33 @@ class Feeder:
             self._let_go()
         self._quick.close()
 
+    def _look_between(self) -> None:
+        """Start the thread between two parts, if that is worth while.
+
+        The waiting one may come too late: who releases the GIL every 4 ms, as chunks of
+        pandas' rows do, never lets a thread have it that waits for 5 ms in one go.
+        """
+        with self._making:
+            if self._thread is not None:
+                self._call.after_part = None
+            elif time.perf_counter() - self._call.pilot.began > self._first_look_s and (
+                self._only_look or self._estimate_left_s() > _SOON_S
+            ):
+                self._call.after_part = None
+                self._hurry()
+                self._start_thread()
+
+    def _hurry(self) -> None:
+        """Have threads hand on the GIL soon, until the call is over."""
+        if not self._is_hurried:
+            self._is_hurried = True
+            self._quick.enter_context(quick_switching())
+
     def _wait(self) -> None:
-        """Start the thread if the call isn't over soon."""
-        look_s = _LONG_LOOK_S if self._only_look else _LOOK_S
+        """Start the thread if the call isn't over soon, also amid a part."""
+        look_s = self._first_look_s
+        # This thread may have had to wait for the GIL.
+        look_s = max(0.0, look_s - (time.perf_counter() - self._call.pilot.began))
         while not self._gate.acquire(timeout=look_s):
             left_s = self._estimate_left_s()
             if left_s > _SOON_S or self._only_look:
@@ -160,7 +188,8 @@ class Feeder:
         else:
             return
         with self._making:
-            if self._gate.locked():
+            if self._gate.locked() and self._thread is None:
+                self._hurry()
                 self._start_thread()
 
     def _estimate_left_s(self) -> float:

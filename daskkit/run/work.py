@@ -34,6 +34,9 @@ class Work:
     each: Callable[[Sequence[Any], list[Any]], None] | None = None
     #: See `Job.describe`.
     describe: Callable[[int, Any], str] | None = None
+    #: ``combine(results)``, of neighbours, as for `daskkit.map_reduce`: what is sent
+    #: and returned instead of a list, by whoever can combine results.
+    combine: Callable[[list[Any]], Any] | None = None
     #: See `Job.before_leaving`.
     before_leaving: Callable[[], None] | None = None
 
@@ -68,7 +71,7 @@ def execute(work: Work, **options: Unpack[Options]) -> Any:
     return work.finish(run_items(work, **options))
 
 
-def run_items(work: Work, **options: Unpack[Options]) -> list[Any]:
+def run_items(work: Work, **options: Unpack[Options]) -> Any:
     """Return the results of all items, which are to be finished yet.
 
     Parameters
@@ -80,8 +83,8 @@ def run_items(work: Work, **options: Unpack[Options]) -> list[Any]:
 
     Returns
     -------
-    list
-        In the order of the items.
+    list or object
+        In the order of the items; combined if that is how they travel.
 
     Raises
     ------
@@ -111,6 +114,7 @@ def run_items(work: Work, **options: Unpack[Options]) -> list[Any]:
     )
     job = dataclasses.replace(
         job,
+        combine=work.combine,
         each=work.each,
         describe=work.describe,
         before_leaving=work.before_leaving,
@@ -122,5 +126,4 @@ def run_items(work: Work, **options: Unpack[Options]) -> list[Any]:
         options.get("batch_size"),
         options.get("progress", False),
     )
-    results: list[Any] = engine.run()
-    return results
+    return engine.run()

@@ -64,7 +64,7 @@ _GREETING_S = 5.0
 _KNOWN_S = 2.0
 # So long a call uses lanes of an earlier one. They are quick, but Dask doesn't know
 # that they work; beyond this the dashboard should show who is busy, and with what.
-_EARLIER_S = 0.5
+_EARLIER_S = 2.0
 # A lane that was closed ends as soon as its item is done.
 _ENDING_S = 0.5
 # A nanny learns of its worker's end within milliseconds.
