@@ -36,6 +36,8 @@ __all__ = ["check_n_workers", "cluster", "local_client"]
 # A scheduler on a loaded machine answers within a second; a dead one never does.
 _CONNECT_TIMEOUT_S = 5
 _LOOPBACK = "127.0.0.1"
+# NumPy is imported in any case.
+_HEAVY = ("pandas",)
 _PAGE = "daskkit.dashboard"
 # Also behind a proxy of this machine, such as Jupyter's.
 _OWN_ORIGINS = ("127.0.0.1:*", "localhost:*", "[::1]:*")
@@ -319,7 +321,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
             "host": _LOOPBACK,
             "worker_class": WorkerNanny,
             "env": thread_variables(n_blas),
-            "plugins": (LimitBlas(n_blas), SlotMeter()),
+            "plugins": (LimitBlas(n_blas, _find_heavy()), SlotMeter()),
         }
     # Workers spill and lock here; distributed's own folder would stay behind.
     folder = stack.enter_context(watched_folder("daskkit-"))
@@ -371,6 +373,11 @@ def _wait_for_lanes(client: Client) -> None:
     workers = sys.modules.get("daskkit.run.workers")
     if workers is not None:
         workers.wait_for_lanes(client)
+
+
+def _find_heavy() -> list[str]:
+    """Return modules that take long to import, and that the items need, most likely."""
+    return [name for name in _HEAVY if name in sys.modules]
 
 
 def _add_page() -> dict[str, Any]:

@@ -59,6 +59,12 @@ _READY_FORK_S = 0.02
 _READY_SPAWN_S = 0.3
 # A cluster is started if what is left keeps all lanes busy so many times as long.
 _CLUSTER_WORTH = 5
+# A decision takes 2 to 5 ms. If it has not come to an end by then, the caller waits for
+# it between two parts, up to so long.
+_STARVED_S = 0.004
+_YIELD_S = 0.05
+# While workers are about to come, others in this process are let in for so long.
+_LET_IN_S = 0.0002
 # How often tasks are looked at that have no socket to wait for.
 _POLL_S = 0.005
 # How old a list of workers may be.
@@ -112,9 +118,12 @@ class Feeder:
         self._is_hurried = False
         self._stack = contextlib.ExitStack()
         self._thread: threading.Thread | None = None
-        # Held until the call is over; and whoever looks at the thread or makes it.
+        # Held until the call is over; by whoever looks at the thread or makes it; while
+        # a decision is made, which began then.
         self._gate = threading.Lock()
         self._making = threading.Lock()
+        self._deciding = threading.Lock()
+        self._decides_since_s = math.inf
 
     # What the caller calls.
 
@@ -154,20 +163,27 @@ class Feeder:
         self._quick.close()
 
     def _look_between(self) -> None:
-        """Start the thread between two parts, if that is worth while.
+        """Start the thread between two parts if that pays, and let it do its work.
 
-        The waiting one may come too late: who releases the GIL every 4 ms, as chunks of
-        pandas' rows do, never lets a thread have it that waits for 5 ms in one go.
+        Who releases the GIL all the time for a moment, as items of NumPy and pandas do,
+        never lets another thread have it: that one has to wait for some milliseconds in
+        one go to be let in, and is asleep each time.
         """
-        with self._making:
-            if self._thread is not None:
-                self._call.after_part = None
-            elif time.perf_counter() - self._call.pilot.began > self._first_look_s and (
+        if self._thread is None:
+            since_s = time.perf_counter() - self._call.pilot.began
+            if since_s > self._first_look_s and (
                 self._only_look or self._estimate_left_s() > _SOON_S
             ):
-                self._call.after_part = None
-                self._hurry()
-                self._start_thread()
+                with self._making:
+                    self._hurry()
+                    if self._thread is None:
+                        self._start_thread()
+        elif self._deciding.locked():
+            is_starved = time.perf_counter() - self._decides_since_s > _STARVED_S
+            if is_starved and self._deciding.acquire(timeout=_YIELD_S):
+                self._deciding.release()
+        elif self._workers is not None and self._workers.n_expected:
+            time.sleep(_LET_IN_S)  # as well as Dask's threads of this process
 
     def _hurry(self) -> None:
         """Have threads hand on the GIL soon, until the call is over."""
@@ -257,7 +273,9 @@ class Feeder:
         self._begin()
         while not self._is_over() and not self._is_suspended:
             if self._may_decide() and time.perf_counter() >= self._next_look_s:
-                self._decide()
+                self._decides_since_s = time.perf_counter()
+                with self._deciding:
+                    self._decide()
                 if self._only_look:
                     return
             self._await_fork()

@@ -7,8 +7,10 @@ user's script again; this one does neither.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+import importlib
 import logging
 import multiprocessing.resource_tracker
 import multiprocessing.spawn
@@ -16,13 +18,16 @@ import os
 import sys
 import threading
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distributed import LocalCluster, Nanny
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from daskkit.run.interrupts import block_interrupt, ignore_interrupt
 from daskkit.run.threads import import_threadpoolctl, thread_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["End", "LastingCluster", "LimitBlas", "WorkerNanny", "ends"]
 
@@ -133,12 +138,15 @@ class LimitBlas(WorkerPlugin):
     ----------
     n_threads : int
         Threads that one call into a library may use, at least 1.
+    modules : sequence of str, default ()
+        What is imported here and not when the first items need it.
     """
 
     name = "daskkit-limit-blas"
 
-    def __init__(self, n_threads: int) -> None:
+    def __init__(self, n_threads: int, modules: Sequence[str] = ()) -> None:
         self.n_threads = n_threads
+        self.modules = modules
 
     def setup(self, worker: Any) -> None:
         """Apply the limits in a worker's process, once, before its first task."""
@@ -147,6 +155,10 @@ class LimitBlas(WorkerPlugin):
         # It warns that a task is cancelled as the worker closes, which is no news.
         logger = logging.getLogger("distributed.worker.state_machine")
         logger.addFilter(_is_news)
+        for module in self.modules:
+            # Who needs it is told why it fails.
+            with contextlib.suppress(Exception):
+                importlib.import_module(module)
         # What is there now stays; looking through it for garbage would take longer than
         # many a batch of small objects.
         gc.collect()
