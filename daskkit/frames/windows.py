@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskkit.arguments import name_of
+from daskkit.frames.gathered import Gathered, gather
 from daskkit.frames.seam import has_seam, name_label, replace
 from daskkit.run.work import Work
 
@@ -119,9 +120,11 @@ def _run_windows(run: Run, windows: _Windows, labels: Any) -> NDArray[np.float64
 
     function = windows.function
     items = range(len(windows.begin))
-    results = run(
-        Work(name_of(function), function, items, each=windows, describe=describe)
+    name = name_of(function)
+    found = run(
+        Work(name, function, items, each=windows, describe=describe, combine=gather)
     )
+    results = found.to_array() if isinstance(found, Gathered) else found
     return np.array(results, dtype=np.float64)
 
 
@@ -154,11 +157,11 @@ class _Windows:
         rows = self.values if isinstance(self.values, np.ndarray) else self.values.iloc
         function, args, kwargs = self.function, self.args, self.kwargs
         # Takes what a C double can be made of, as pandas' own loop does.
-        number = array.array("d", [0.0])
-        with np.errstate(all="ignore"):
-            for a, b, is_full in zip(begin, end, full, strict=True):
-                if is_full:
-                    number[0] = function(rows[a:b], *args, **kwargs)
-                    results.append(number[0])
-                else:
-                    results.append(np.nan)
+        numbers = array.array("d")
+        append = numbers.append
+        try:
+            with np.errstate(all="ignore"):
+                for a, b, is_full in zip(begin, end, full, strict=True):
+                    append(function(rows[a:b], *args, **kwargs) if is_full else np.nan)
+        finally:
+            results.extend(numbers)

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from daskkit.run.known import recall
 from daskkit.run.mailbox import Mailbox
 from daskkit.run.news import News
 from daskkit.run.parking import has_parked
@@ -63,6 +64,9 @@ _CLUSTER_WORTH = 5
 # it between two parts, up to so long.
 _STARVED_S = 0.004
 _YIELD_S = 0.05
+# From then on a call is watched also amid an item: that costs 0.3 ms where items
+# release the GIL all the time.
+_WATCH_S = 0.01
 # While workers are about to come, others in this process are let in for so long.
 _LET_IN_S = 0.0002
 # How often tasks are looked at that have no socket to wait for.
@@ -101,7 +105,6 @@ class Feeder:
         # When threads began, items done by then, seconds of one, whether it computes,
         # CPU seconds of this process by then.
         self._trial: tuple[float, int, float, bool, float] | None = None
-        self._threads_failed = False
         self._processes_failed = False
         self._look_s = _LOOK_S
         self._first_look_s = _LONG_LOOK_S if only_look else _LOOK_S
@@ -115,7 +118,8 @@ class Feeder:
         self._n_cores = usable_cores()
         self._news = News(call)
         self._quick = contextlib.ExitStack()
-        self._is_hurried = False
+        self._is_hurried = self._is_watched = self._has_begun = False
+        self._known = recall(call.job.func)
         self._stack = contextlib.ExitStack()
         self._thread: threading.Thread | None = None
         # Held until the call is over; by whoever looks at the thread or makes it; while
@@ -136,11 +140,11 @@ class Feeder:
             self._start_thread()
             return
         call.after_part = self._look_between
-        # Not a `Thread`, whose start and end take as long as many a small call. It has
-        # the GIL after 5 ms (CPython's default) of one item, and no sooner: to hand it
-        # over and back takes 0.2 ms of the caller's, which is over by then if it is a
-        # short call.
-        _thread.start_new_thread(self._wait, ())
+        # Only where an item may be a long one: between short ones the caller looks up
+        # by itself.
+        first_s = self._known.first_s
+        if self._only_look or first_s is None or first_s > self._first_look_s:
+            self._watch()
 
     @property
     def is_at_work(self) -> bool:
@@ -169,8 +173,11 @@ class Feeder:
         never lets another thread have it: that one has to wait for some milliseconds in
         one go to be let in, and is asleep each time.
         """
+        since_s = time.perf_counter() - self._call.pilot.began
+        if not self._has_begun:
+            self._has_begun = True
+            self._known.first_s = since_s
         if self._thread is None:
-            since_s = time.perf_counter() - self._call.pilot.began
             if since_s > self._first_look_s and (
                 self._only_look or self._estimate_left_s() > _SOON_S
             ):
@@ -178,12 +185,23 @@ class Feeder:
                     self._hurry()
                     if self._thread is None:
                         self._start_thread()
+            elif since_s > _WATCH_S:
+                self._watch()
         elif self._deciding.locked():
             is_starved = time.perf_counter() - self._decides_since_s > _STARVED_S
             if is_starved and self._deciding.acquire(timeout=_YIELD_S):
                 self._deciding.release()
         elif self._workers is not None and self._workers.n_expected:
             time.sleep(_LET_IN_S)  # as well as Dask's threads of this process
+
+    def _watch(self) -> None:
+        """Have a thread look up also amid an item."""
+        if not self._is_watched:
+            self._is_watched = True
+            # Not a `Thread`, whose start and end take as long as many a small call. It
+            # has the GIL after 5 ms (CPython's default) of one item, and no sooner: to
+            # hand it over and back takes 0.2 ms of the caller's.
+            _thread.start_new_thread(self._wait, ())
 
     def _hurry(self) -> None:
         """Have threads hand on the GIL soon, until the call is over."""
@@ -192,10 +210,10 @@ class Feeder:
             self._quick.enter_context(quick_switching())
 
     def _wait(self) -> None:
-        """Start the thread if the call isn't over soon, also amid a part."""
-        look_s = self._first_look_s
+        """Start the thread if the call isn't over soon, also amid a long part."""
         # This thread may have had to wait for the GIL.
-        look_s = max(0.0, look_s - (time.perf_counter() - self._call.pilot.began))
+        since_s = time.perf_counter() - self._call.pilot.began
+        look_s = max(0.0, self._first_look_s - since_s)
         while not self._gate.acquire(timeout=look_s):
             left_s = self._estimate_left_s()
             if left_s > _SOON_S or self._only_look:
@@ -375,7 +393,7 @@ class Feeder:
             cpu_share=min(1.0, max(0.0, cpu_share)),
             gil_share=1.0 if self._gil_share is None else self._gil_share,
             obstacle=self._obstacle,
-            threads_failed=self._threads_failed,
+            threads_failed=self._known.threads_failed,
             processes_failed=self._processes_failed,
         )
 
@@ -462,7 +480,7 @@ class Feeder:
             # threads that hold the GIL never use more than one core.
             speedup = min(speedup, (time.process_time() - cpu_began) / wall_s)
         if speedup < _TRIAL_SPEEDUP:
-            self._threads_failed = True
+            self._known.threads_failed = True
             call.stop_helping()
             self._trial = None
         else:
