@@ -135,9 +135,11 @@ def read_run(fields: dict[str, Any]) -> Run:
     """Return the record of a run from plain data, with NaN for None."""
     repeats = tuple(Repeat(**repeat) for repeat in fields["repeats"])
     # Files of earlier versions have none.
-    trace = fields.get("trace")
-    trace = None if trace is None else _read_trace(trace)
-    return Run(**{**_with_nan(fields, Run), "repeats": repeats, "trace": trace})
+    traces = {
+        name: None if fields.get(name) is None else _read_trace(fields[name])
+        for name in ("trace", "cold_trace")
+    }
+    return Run(**{**_with_nan(fields, Run), "repeats": repeats, **traces})
 
 
 def _read_trace(fields: dict[str, Any]) -> Trace:
