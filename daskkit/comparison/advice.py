@@ -25,6 +25,17 @@ _LITTLE = 0.1
 _SLOWED = 1.1
 # Batches shorter than this spend much of their time being handed over.
 _SHORT_BATCH_S = 0.02
+# Reasons for less than this share of the whole are left out.
+_FEW = 0.01
+# Parts in which workers had nothing to execute.
+_IDLE = frozenset({"transfer_s", "dispatch_s", "tail_s", "caller_s"})
+# What the state machines of Dask's workers say of them.
+_SLOTS = {
+    "slots: starved": "had no task",
+    "slots: transfer": "had tasks that waited for data",
+    "slots: dispatch": "had tasks that were ready, and were about to begin one",
+    "slots: paused": "were paused for lack of memory",
+}
 # An item that is off the CPU for more than this share of its time waits by itself.
 _WAITS = 0.5
 
@@ -79,6 +90,8 @@ def explain(
             f"The largest loss is {_NAMES[part]}, {_cores(seconds)} or "
             f"{_percent(ledger.share(part))}: {_MEANINGS[part]}."
         )
+        if trace is not None and part in _IDLE:
+            sentences += _split_idle(trace)
         if part == "tail_s" and trace is not None:
             sentences += _name_last(trace)
         elif part == "waiting_s":
@@ -163,6 +176,18 @@ def _sum_up(ledger: Ledger) -> str:
         f"{format_seconds(ledger.wall_s)} are {_cores(ledger.whole_s)}: "
         f"{_percent(ledger.share('compute_s'))} went into computing."
     )
+
+
+def _split_idle(trace: Trace) -> Iterator[str]:
+    """Say why threads of workers were idle, where their library has counted that."""
+    counted = dict(trace.counted)
+    reasons = [
+        f"{what} for {_cores(seconds)}"
+        for name, what in _SLOTS.items()
+        if (seconds := counted.get(name, 0.0)) > _FEW * trace.n_workers * trace.wall_s
+    ]
+    if reasons:
+        yield f"By Dask's own account, idle threads {', '.join(reasons)}."
 
 
 def _advise_startup(_stamps: Sequence[Stamp]) -> Iterator[str]:

@@ -144,7 +144,9 @@ def read_run(fields: dict[str, Any]) -> Run:
 
 def _read_trace(fields: dict[str, Any]) -> Trace:
     stamps = tuple(Stamp(**stamp) for stamp in fields["stamps"])
-    return Trace(**{**_with_nan(fields, Trace), "stamps": stamps})
+    counted = tuple((name, seconds) for name, seconds in fields.get("counted", ()))
+    fields = _with_nan(fields, Trace)
+    return Trace(**{**fields, "stamps": stamps, "counted": counted})
 
 
 def _with_nan(fields: dict[str, Any], record: type) -> dict[str, Any]:

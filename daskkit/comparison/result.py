@@ -113,6 +113,43 @@ class Comparison:
         """
         return tabulate(self.runs, cold=cold)
 
+    def counters(self, backend: str | None = None) -> pd.DataFrame:
+        """Return what a back end's library itself says its workers have done.
+
+        On Dask these are the fine performance metrics, summed over all tasks, and what
+        the state machines of the workers say of their threads (slots), which splits
+        the gaps of the ledger further.
+
+        Parameters
+        ----------
+        backend : str, optional
+            A row's name. Default: as for `explain`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``activity``, ``seconds`` (core-seconds) and ``percent`` (of workers
+            x wall), the largest first; no rows where the library says nothing. They
+            count a moment longer than the call, and activities overlap: while a thread
+            executes a task, the worker may receive what the next one needs.
+
+        Raises
+        ------
+        DaskkitError
+            If there is no such row, or no ledger of it.
+        """
+        import pandas as pd
+
+        trace = self._find_traced(backend).trace
+        assert trace is not None
+        whole_s = trace.n_workers * trace.wall_s
+        rows = [
+            (name, seconds, 100 * seconds / whole_s if whole_s else 0.0)
+            for name, seconds in sorted(trace.counted, key=lambda pair: -pair[1])
+            if seconds > 0
+        ]
+        return pd.DataFrame(rows, columns=["activity", "seconds", "percent"])
+
     def explain(self, backend: str | None = None) -> str:
         """Return where the core-seconds of a back end went, and what to do about it.
 

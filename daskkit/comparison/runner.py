@@ -8,6 +8,7 @@ module is the only one that reads the clock for a result.
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 import pickle
@@ -94,15 +95,25 @@ class _Runner:
             self._backend.start(stamped)
             started = time.perf_counter()
             self._backend.run()
-            cold = self._read_trace(folder, began, started)
+            ended = time.perf_counter()
+            cold = self._read_trace(folder, began, started, ended)
+            before = self._backend.observe()
             gc.collect()
             began = time.perf_counter()
             self._backend.run()
-            return cold, self._read_trace(folder, began, began)
+            ended = time.perf_counter()
+            after = self._backend.observe()
+            counted = tuple(
+                (name, seconds - before.get(name, 0.0))
+                for name, seconds in after.items()
+            )
+            warm = self._read_trace(folder, began, began, ended)
+            return cold, dataclasses.replace(warm, counted=counted)
 
-    def _read_trace(self, folder: str, began: float, started: float) -> Trace:
-        """Return what has happened since a moment."""
-        ended = time.perf_counter()
+    def _read_trace(
+        self, folder: str, began: float, started: float, ended: float
+    ) -> Trace:
+        """Return what has happened between two moments."""
         from daskkit.comparison.books import read_passages, read_ready, read_stamps
         from daskkit.comparison.ledger import make_trace
         from daskkit.comparison.passages import charge
