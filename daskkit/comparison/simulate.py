@@ -121,8 +121,10 @@ def estimate_costs(trace: Trace, walls: Sequence[float] = ()) -> Costs:
         cpu_share=min(cpu_s / busy_s, 1.0) if busy_s > 0 else 1.0,
         handover_s=handover_s,
         gap_s=gap_s,
-        serialise_s=math.fsum(stamp.serialise_s for stamp in stamps) / max(n_items, 1),
-        transfer_s=math.fsum(stamp.transfer_s for stamp in stamps) / max(n_items, 1),
+        serialise_s=math.fsum(s.serialise_s + s.last_serialise_s for s in stamps)
+        / max(n_items, 1),
+        transfer_s=math.fsum(s.transfer_s + s.last_transfer_s for s in stamps)
+        / max(n_items, 1),
         item_bytes=sum(s.bytes_in + s.bytes_out for s in stamps) / max(n_items, 1),
         startup_s=ready_s,
         before_s=max(starts[0] - ready_s, 0.0),
@@ -265,7 +267,10 @@ class _Plan:
         n_items = int(self.sizes.sum())
         link_s = n_items * self.link_s
         caller_s = len(self.sizes) * costs.handover_s
-        on_link_s = idle_s * link_s / (link_s + caller_s) if link_s else 0.0
+        # Rounding must not make it more than all.
+        on_link_s = min(
+            idle_s * link_s / (link_s + caller_s) if link_s else 0.0, idle_s
+        )
         ledger = Ledger(
             n_workers=n_workers,
             wall_s=wall_s,
