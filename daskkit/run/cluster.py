@@ -8,6 +8,7 @@ import contextlib
 import logging
 import socket
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import dask.config
@@ -17,6 +18,7 @@ from daskkit.arguments import check_whole
 from daskkit.errors import ClusterError
 from daskkit.loop import short_repr
 from daskkit.run import named
+from daskkit.run.hosts import host_of, own_hosts
 from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.threads import (
     import_threadpoolctl,
@@ -36,6 +38,8 @@ __all__ = ["check_n_workers", "cluster", "local_client"]
 # A scheduler on a loaded machine answers within a second; a dead one never does.
 _CONNECT_TIMEOUT_S = 5
 _LOOPBACK = "127.0.0.1"
+# Addresses of which a warning has been given.
+_warned: set[str] = set()
 # NumPy is imported in any case.
 _HEAVY = ("pandas",)
 _PAGE = "daskkit.dashboard"
@@ -183,10 +187,13 @@ def _existing(address: str | Client | Cluster) -> Iterator[Client]:
     from distributed import Client, Security
     from distributed.deploy.cluster import Cluster
 
+    from daskkit.run.secret import SecretSecurity
+
     if isinstance(address, Client):
         if address.status != "running":
             msg = f"the client is {address.status}, not running; pass a new one"
             raise ClusterError(msg)
+        _warn_of_open(str(address.scheduler_info(n_workers=0)["address"]))
         with address.as_current():
             yield address
         return
@@ -197,10 +204,14 @@ def _existing(address: str | Client | Cluster) -> Iterator[Client]:
             f"{type(address).__name__}"
         )
         raise ClusterError(msg)
-    if isinstance(address, str) and named.is_name(address):
-        address = named.find(address).address
-    where = address if isinstance(address, str) else str(address.scheduler_address)
     security = getattr(address, "security", None) or Security()
+    if isinstance(address, str) and named.is_name(address):
+        found = named.find(address)
+        address = found.address
+        if found.secret:
+            security = SecretSecurity(bytes.fromhex(found.secret))
+    where = address if isinstance(address, str) else str(address.scheduler_address)
+    _warn_of_open(where)
     try:
         with _quiet():
             _ask_identity(where, security)
@@ -212,11 +223,25 @@ def _existing(address: str | Client | Cluster) -> Iterator[Client]:
             "`dask scheduler` prints at its start, and that it still runs"
         )
         raise ClusterError(msg) from error
-    with Client(address, timeout=_CONNECT_TIMEOUT_S) as client:
+    with Client(address, timeout=_CONNECT_TIMEOUT_S, security=security) as client:
         try:
             yield client
         finally:
             _wait_for_lanes(client)
+
+
+def _warn_of_open(address: str) -> None:
+    """Warn once of a scheduler to which all who reach it over the network can talk."""
+    is_open = address.rpartition("://")[0] in {"", "tcp"}
+    if not is_open or address in _warned or host_of(address) in own_hosts():
+        return
+    _warned.add(address)
+    warnings.warn(
+        f"the cluster at {address} takes orders from everybody who reaches it, and "
+        "what you send can be read on the way; start its scheduler with certificates, "
+        "and use a tls:// address (https://distributed.dask.org/en/latest/tls.html)",
+        stacklevel=6,  # past two contexts, to the user's `with`
+    )
 
 
 def _ask_identity(address: str, security: Security) -> None:
@@ -311,6 +336,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
     from distributed import Client
 
     from daskkit.run.nanny import LastingCluster, LimitBlas, WorkerNanny
+    from daskkit.run.secret import SCHEME, SecretSecurity
     from daskkit.run.slots import SlotMeter
 
     n_blas = max(1, usable_cores() // (n_workers * threads_per_worker))
@@ -323,6 +349,9 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
             "env": thread_variables(n_blas),
             "plugins": (LimitBlas(n_blas, _find_heavy()), SlotMeter()),
         }
+        # Who asks Dask for encryption has said how, and gets that.
+        if not dask.config.get("distributed.comm.require-encryption"):
+            options |= {"protocol": SCHEME, "security": SecretSecurity()}
     # Workers spill and lock here; distributed's own folder would stay behind.
     folder = stack.enter_context(watched_folder("daskkit-"))
     if not processes:
