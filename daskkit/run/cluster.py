@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import errno
 import logging
 import socket
 import sys
@@ -38,6 +39,8 @@ __all__ = ["check_n_workers", "cluster", "local_client"]
 # A scheduler on a loaded machine answers within a second; a dead one never does.
 _CONNECT_TIMEOUT_S = 5
 _LOOPBACK = "127.0.0.1"
+# What a lock between processes fails with, which lies in /dev/shm.
+_NO_LOCK_ERRNOS = (errno.EROFS, errno.ENOSPC, errno.EACCES, errno.ENOSYS)
 # Addresses of which a warning has been given.
 _warned: set[str] = set()
 # NumPy is imported in any case.
@@ -353,7 +356,11 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
         if not dask.config.get("distributed.comm.require-encryption"):
             options |= {"protocol": SCHEME, "security": SecretSecurity()}
     # Workers spill and lock here; distributed's own folder would stay behind.
-    folder = stack.enter_context(watched_folder("daskkit-"))
+    try:
+        folder = stack.enter_context(watched_folder("daskkit-"))
+    except OSError as error:
+        msg = f"a local cluster did not start: it has no folder to spill to: {error}"
+        raise ClusterError(msg) from error
     if not processes:
         limits = import_threadpoolctl().threadpool_limits(limits=n_blas)
         stack.enter_context(limits)
@@ -381,14 +388,27 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
                 **options,
             )
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"a local cluster of {n_workers} workers did not start: {reason}"
+        msg = f"a local cluster of {n_workers} workers did not start: {_reason(error)}"
         raise ClusterError(msg) from error
     stack.callback(_close_quietly, local)
     _refuse_foreign_pages(local.scheduler)
     client: Client = stack.enter_context(Client(local, set_as_default=is_default))
     stack.callback(_wait_for_lanes, client)
     return client
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an error says, and what the system said that led to it."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    first: BaseException | None = error
+    while first is not None:
+        if first is not error and isinstance(first, OSError) and first.errno:
+            reason = f"{reason.rstrip('.')}: {first}"
+            if first.errno in _NO_LOCK_ERRNOS:
+                reason += "; processes need a /dev/shm that can be written to"
+            break
+        first = first.__cause__ or first.__context__
+    return reason
 
 
 def _close_quietly(local: Cluster) -> None:

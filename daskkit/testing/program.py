@@ -85,7 +85,7 @@ class Program:
             **{k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
             "TMPDIR": str(self._folders[0]),
             "HOME": str(self._folders[1]),
-            "PYTHONPYCACHEPREFIX": str(folder / "cache"),
+            "PYTHONDONTWRITEBYTECODE": "1",
             _MARK: self._mark,
             **variables,
         }
