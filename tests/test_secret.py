@@ -15,6 +15,7 @@ import textwrap
 import time
 import warnings
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dask
 import psutil
@@ -199,7 +200,7 @@ def test_encryption_that_the_user_asks_for_is_used(tmp_path):
 
 # What somebody else on this machine tries; prints what worked.
 STRANGER = """
-import asyncio, os, re, socket, struct, sys
+import asyncio, os, re, socket, struct, sys, urllib.request
 from pathlib import Path
 from distributed import rpc
 from daskkit.run.secret import SecretSecurity
@@ -219,6 +220,13 @@ async def knock():
     assert len(errors) == 2 * len(ports)
 
 asyncio.run(knock())
+for port in ports:
+    try:
+        answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
+        if answer.status == 200 and port == sys.argv[4]:
+            print("was shown", port, flush=True)
+    except OSError:
+        pass
 files = [folder] + [f"/proc/{pid}/{name}" for pid in pids for name in ("fd", "maps",
                     "environ", "mem")]
 for path in files:
@@ -260,6 +268,8 @@ def test_stranger_is_kept_out(shared_client, tmp_path):
             for c in one.net_connections()
             if c.status == "LISTEN"
         }
+        dashboard = urlsplit(shared_client.dashboard_link).netloc.split(":")[1]
+        assert dashboard in ports
         assert len(ports) >= 5  # scheduler, dashboard, nannies, workers
         command = [
             *NOBODY,
@@ -268,6 +278,7 @@ def test_stranger_is_kept_out(shared_client, tmp_path):
             tempfile.gettempdir(),
             ",".join(sorted(ports)),
             ",".join(str(one.pid) for one in tree),
+            dashboard,
         ]
         stream = dk.imap(_sleep, range(100_000), where="cluster")
         next(stream)

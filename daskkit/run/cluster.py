@@ -21,6 +21,7 @@ from daskkit.loop import short_repr
 from daskkit.run import named
 from daskkit.run.hosts import host_of, own_hosts
 from daskkit.run.interrupts import deferred_interrupt
+from daskkit.run.pages import add_page, refuse_strangers
 from daskkit.run.threads import (
     import_threadpoolctl,
     thread_variables,
@@ -45,10 +46,6 @@ _NO_LOCK_ERRNOS = (errno.EROFS, errno.ENOSPC, errno.EACCES, errno.ENOSYS)
 _warned: set[str] = set()
 # NumPy is imported in any case.
 _HEAVY = ("pandas",)
-_PAGE = "daskkit.dashboard"
-# Also behind a proxy of this machine, such as Jupyter's.
-_OWN_ORIGINS = ("127.0.0.1:*", "localhost:*", "[::1]:*")
-_ORIGINS = "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin"
 # Of a worker that says nothing; frozen and swapped-out processes come back.
 _NEVER = "5000w"
 # How often event loops look at the clock, monitors at the process and profilers at the
@@ -373,7 +370,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
             )
         )
     # The folder also for the scheduler, which takes no local_directory.
-    settings = {"temporary-directory": folder, **_add_page(), **_choose_pace()}
+    settings = {"temporary-directory": folder, **add_page(), **_choose_pace()}
     try:
         with dask.config.set(settings):
             local = LastingCluster(  # type: ignore[no-untyped-call] # not typed there
@@ -391,7 +388,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
         msg = f"a local cluster of {n_workers} workers did not start: {_reason(error)}"
         raise ClusterError(msg) from error
     stack.callback(_close_quietly, local)
-    _refuse_foreign_pages(local.scheduler)
+    refuse_strangers(local.scheduler)
     client: Client = stack.enter_context(Client(local, set_as_default=is_default))
     stack.callback(_wait_for_lanes, client)
     return client
@@ -427,33 +424,6 @@ def _wait_for_lanes(client: Client) -> None:
 def _find_heavy() -> list[str]:
     """Return modules that take long to import, and that the items need, most likely."""
     return [name for name in _HEAVY if name in sys.modules]
-
-
-def _add_page() -> dict[str, Any]:
-    """Return settings that give the dashboard of a scheduler the page of daskkit.
-
-    By its name, as with ``dask scheduler --preload``: it belongs to a higher layer.
-    """
-    modules = dask.config.get("distributed.scheduler.preload")
-    arguments = dask.config.get("distributed.scheduler.preload-argv")
-    settings = {"distributed.scheduler.preload": [*modules, _PAGE]}
-    if arguments and not isinstance(arguments[0], str):  # one list for each module
-        settings["distributed.scheduler.preload-argv"] = [*arguments, []]
-    return settings
-
-
-def _refuse_foreign_pages(scheduler: Any) -> None:
-    """Let pages that this machine serves follow the dashboard, and no other ones.
-
-    distributed lets any page that the user's browser shows talk to the dashboard.
-    """
-    if dask.config.get(_ORIGINS) != ["*"]:
-        return  # the user has said who may
-    for application in scheduler.http_application.applications:
-        origins = getattr(application, "websocket_origins", None)
-        if origins is not None:
-            origins.clear()
-            origins.update(_OWN_ORIGINS)
 
 
 def _choose_pace() -> dict[str, str]:

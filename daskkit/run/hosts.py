@@ -6,8 +6,13 @@ import os
 import socket
 import struct
 import sys
+from pathlib import Path
 
-__all__ = ["host_of", "is_own_user", "own_hosts"]
+__all__ = ["host_of", "is_own_connection", "is_own_user", "own_hosts"]
+
+_CONNECTIONS = Path("/proc/net/tcp")
+# Of the kernel's tcp_states.h. A connection that has ended belongs to nobody.
+_ESTABLISHED = "01"
 
 
 def host_of(address: str) -> str:
@@ -63,3 +68,34 @@ def is_own_user(end: socket.socket) -> bool:
     credentials = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     _, user, _ = struct.unpack("3i", credentials)
     return bool(user == os.getuid())
+
+
+def is_own_connection(end: socket.socket) -> bool:
+    """Return whether this user, or root, is at the other end of a loopback connection.
+
+    Parameters
+    ----------
+    end : socket.socket
+        Connected, of the family AF_INET, on the same machine.
+
+    Returns
+    -------
+    bool
+        True where the system doesn't tell, as without ``/proc``.
+    """
+    try:
+        ours, theirs = _as_in_table(end.getsockname()), _as_in_table(end.getpeername())
+        table = _CONNECTIONS.read_text(encoding="ascii")
+    except OSError:
+        return not _CONNECTIONS.exists()
+    for line in table.splitlines():
+        fields = line.split()
+        if fields[1:4] == [theirs, ours, _ESTABLISHED]:
+            return int(fields[7]) in {os.getuid(), 0}
+    return False
+
+
+def _as_in_table(address: tuple[str, int]) -> str:
+    """Return an address as the table of connections has it."""
+    (host,) = struct.unpack("=I", socket.inet_aton(address[0]))
+    return f"{host:08X}:{address[1]:04X}"
