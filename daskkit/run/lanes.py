@@ -216,7 +216,7 @@ class ProcessLane(Lane):
         """Return a share of the items that it has not begun, the last ones first."""
         parts = []
         # A lane that executes nothing is just taking in its first batch. Were an item
-        # withdrawn that takes long to be taken in, it would go to and fro for ever.
+        # withdrawn that takes long to be taken in, it would go back and forth for ever.
         first = next(iter(self.batches), None) if self.running is None else None
         for slot, batch in list(self.batches.items())[::-1]:
             if batch.part.is_suspect:
