@@ -22,6 +22,7 @@ def _hold_the_lock(x):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform == "win32", reason="`sleep` is of the C library")
 def test_item_that_holds_the_lock_finishes(shared_client):
     """Its worker says nothing to anybody for so long, and is not taken for dead."""

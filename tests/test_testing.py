@@ -115,7 +115,10 @@ def test_plugin_in_a_project_of_its_own(tmp_path):
                 pass
             def test_leaky(no_leaks):
                 os.environ["LEFT"] = "1"
-                no_leaks.check(patience_s=0)
+                try:
+                    no_leaks.check(patience_s=0)
+                finally:
+                    del os.environ["LEFT"]
             """
         )
     )
