@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import queue
 import shutil
 import socket
 import stat
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -80,7 +82,7 @@ def test_those_who_do_not_are_refused():
 
 
 @pytest.mark.parametrize("how", ["echo", "silence", "noise"])
-def test_listener_that_does_not_know_it_is_not_believed(how):
+def test_listener_that_does_not_know_it_is_not_believed(monkeypatch, how):
     """Somebody who has taken a port gets no message, not even by sending ours back."""
 
     async def pretend(reader, writer):
@@ -92,6 +94,7 @@ def test_listener_that_does_not_know_it_is_not_believed(how):
         received.append(await reader.read(1000))
         writer.close()
 
+    monkeypatch.setattr("daskkit.run.secret._PATIENCE_S", 1.0)
     received: list[bytes] = []
 
     async def run():
@@ -131,6 +134,37 @@ def test_listener_ends_while_somebody_says_nothing():
         await asyncio.sleep(0.05)
 
     asyncio.run(run())
+
+
+def test_listener_that_is_busy_is_waited_for():
+    """As by distributed itself: longer than a connection may take to be made."""
+    security = SecretSecurity()
+    listeners = queue.Queue()
+    done = threading.Event()
+
+    async def serve():
+        async with _listen(security) as listener:
+            listeners.put(listener)
+            await asyncio.sleep(0)
+            time.sleep(1.5)  # noqa: ASYNC251 - as an item that holds the GIL
+            while not done.is_set():
+                await asyncio.sleep(0.01)
+
+    async def ask(listener):
+        arguments = security.get_connection_args("client")
+        comm = await connect(listener.contact_address, timeout=0.5, **arguments)
+        await comm.write({"x": 1})
+        answer = await comm.read()
+        await comm.close()
+        return answer
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert asyncio.run(ask(listeners.get(timeout=20))) == {"x": 1}
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_client_within_a_task(shared_client):

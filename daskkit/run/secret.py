@@ -35,8 +35,8 @@ SCHEME = "daskkit://"
 _N_BYTES = 32
 # What both say first; another version would say something else.
 _HELLO = b"daskkit1"
-# Longer than a process may be held up on a busy machine.
-_PATIENCE_S = 30.0
+# Longer than an item may hold the GIL, and with it the event loop of its process.
+_PATIENCE_S = 300.0
 _logger = logging.getLogger("distributed.comm.daskkit")
 # Secrets of the schedulers and workers that this process has listened as or connected
 # to, by address: a task that asks for a client has its worker's.
@@ -83,7 +83,7 @@ class _Connector(TCPConnector):
     async def connect(
         self, address: str, deserialize: bool = True, **connection_args: Any
     ) -> TCP:
-        """Connect, and have the other side prove itself."""
+        """Connect; before the first message the other side has to prove itself."""
         where = f"{SCHEME}{address}"
         secret = connection_args.get("secret") or _known.get(where)
         if secret is None:
@@ -93,22 +93,38 @@ class _Connector(TCPConnector):
             )
             raise FatalCommClosedError(msg)
         comm: TCP = await super().connect(address, deserialize, **connection_args)
-        assert comm.stream is not None  # it has just been connected
-        try:
-            is_known = await _prove_as_client(comm.stream, secret)
-        except StreamClosedError as error:
-            # It ends just now, or knows another secret and has hung up.
-            msg = f"{where} has hung up before it said who it is"
-            raise CommClosedError(msg) from error
-        except BaseException:
-            comm.abort()
-            raise
-        if not is_known:
-            comm.abort()
-            msg = f"whoever listens at {where} does not know the cluster's secret"
-            raise FatalCommClosedError(msg)
-        _known[where] = secret
+        write = comm.write
+
+        async def prove_and_write(*args: Any, **kwargs: Any) -> Any:
+            vars(comm).pop("write", None)  # what follows costs nothing more
+            await _introduce(comm, where, secret)
+            return await write(*args, **kwargs)
+
+        # Not here: distributed gives the other side as long as it takes to answer the
+        # first message, but not to be connected. An item may hold the GIL for long.
+        comm.write = prove_and_write  # type: ignore[method-assign] # as above
         return comm
+
+
+async def _introduce(comm: TCP, where: str, secret: bytes) -> None:
+    """Prove to know the secret, and have the other side do so; raise if it fails."""
+    assert comm.stream is not None  # it has just been connected
+    try:
+        proof = _prove_as_client(comm.stream, secret)
+        is_known = await asyncio.wait_for(proof, _PATIENCE_S)
+    except (StreamClosedError, TimeoutError) as error:
+        comm.abort()
+        # It ends just now, or knows another secret and has hung up.
+        msg = f"{where} has not said who it is"
+        raise CommClosedError(msg) from error
+    except BaseException:
+        comm.abort()
+        raise
+    if not is_known:
+        comm.abort()
+        msg = f"whoever listens at {where} does not know the cluster's secret"
+        raise FatalCommClosedError(msg)
+    _known[where] = secret
 
 
 class _Listener(TCPListener):
