@@ -147,7 +147,7 @@ def test_listener_that_is_busy_is_waited_for():
             listeners.put(listener)
             await asyncio.sleep(0)
             time.sleep(1.5)  # noqa: ASYNC251 - as an item that holds the GIL
-            while not done.is_set():
+            while not done.is_set():  # noqa: ASYNC110 - set by another thread
                 await asyncio.sleep(0.01)
 
     async def ask(listener):
