@@ -45,7 +45,7 @@ def test_item_that_is_slow_to_open_stays_where_it_is(shared_client):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bytes", "array"])
-def test_half_a_gigabyte_crosses_both_ways(kind, no_leaks):
+def test_half_a_gigabyte_crosses_both_ways(kind):
     """As an argument and as a result, in one piece, whatever it is made of."""
     n = 500 * _MB
     big = bytes(n) if kind == "bytes" else np.arange(n // 8)
