@@ -405,7 +405,7 @@ def test_error_is_the_loops_and_names_its_item(shared_client, where):
     (note,) = error.__notes__
     assert note.startswith("raised by item 137 (value 137) in ")
     assert note.endswith(" of 400 items had finished")
-    expected = {"cluster": "worker tcp://127.0.0.1", "inline": "this process"}
+    expected = {"cluster": "worker daskkit://127.0.0.1", "inline": "this process"}
     assert expected.get(where, "") in note
 
 

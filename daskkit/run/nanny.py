@@ -12,6 +12,7 @@ import ctypes
 import gc
 import importlib
 import logging
+import multiprocessing
 import multiprocessing.resource_tracker
 import multiprocessing.spawn
 import os
@@ -134,6 +135,8 @@ class LastingCluster(LocalCluster):
 class LimitBlas(WorkerPlugin):
     """Worker plugin: limit BLAS, give freed memory back, leave Ctrl-C to the caller.
 
+    And let tasks use a `multiprocessing.Pool`.
+
     Parameters
     ----------
     n_threads : int
@@ -152,6 +155,10 @@ class LimitBlas(WorkerPlugin):
         """Apply the limits in a worker's process, once, before its first task."""
         del worker
         ignore_interrupt()
+        # distributed makes it a daemon of multiprocessing's, which may not have any
+        # children: a task could use no Pool. The nanny ends it in any case.
+        process: Any = multiprocessing.current_process()
+        process._config["daemon"] = False  # noqa: SLF001 - no public way once it runs
         # It warns that a task is cancelled as the worker closes, which is no news.
         logger = logging.getLogger("distributed.worker.state_machine")
         logger.addFilter(_is_news)
