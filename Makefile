@@ -9,8 +9,8 @@ REPORT = reports/comparison.html
 PEERS = ipyparallel joblib mpire numba ray
 # Seconds of `make chaos`, its other long tests aside.
 CHAOS_S = 180
-# Two processes a core: most tests wait for clusters to start.
-JOBS = 2
+# More than there are cores: most tests wait for processes to start.
+JOBS = 3
 
 .DEFAULT_GOAL = help
 .PHONY: help compare test check format unit oldest chaos notebooks bench docs clean
