@@ -470,6 +470,7 @@ def test_unknown_kinds_are_refused():
         make_full_comparison().plot("pie")
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_each_kind_is_saved_as_an_image(tmp_path):
     """PNG export works for each kind, at the size of the figure."""
