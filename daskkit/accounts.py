@@ -85,6 +85,9 @@ class Trace:
     #: When the caller handed over the first batch, in seconds since the call began;
     #: NaN where that can't be seen: the start of the first batch then stands for it.
     prepared_s: float = math.nan
+    #: CPU seconds of the caller's process, items that it executed aside; NaN where that
+    #: wasn't measured.
+    caller_cpu_s: float = math.nan
     #: Core-seconds by activity, as the library itself has counted them meanwhile, and
     #: for a moment longer; empty where it counts nothing.
     counted: tuple[tuple[str, float], ...] = ()

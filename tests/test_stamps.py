@@ -97,12 +97,22 @@ def test_items_and_results_time_their_pickles(tmp_path):
 
 def test_items_that_are_packed_together_are_one_passage(tmp_path):
     """Consecutive items that are opened one right after the other are one entry."""
-    work = stamp_workload(dk.Workload("n", abs, range(50)), str(tmp_path))
+    work = stamp_workload(dk.Workload("n", len, [bytes(2_000)] * 50), str(tmp_path))
     pickle.loads(pickle.dumps(work.items))
     passages = read_passages(str(tmp_path))
     assert sum(one.n_items for one in passages) == 50
     assert len(passages) < 10
+    assert sum(one.n_bytes for one in passages) == 50 * 2_000
     assert read_passages(str(tmp_path), time.perf_counter()) == []
+
+
+def test_small_values_carry_no_times(tmp_path):
+    """It would take as long as to pickle them."""
+    work = stamp_workload(dk.Workload("n", abs, range(50)), str(tmp_path))
+    items = pickle.loads(pickle.dumps(work.items))
+    assert [item.value for item in items] == list(range(50))
+    assert [item.number for item in items] == list(range(50))
+    assert read_passages(str(tmp_path)) == []
 
 
 def test_a_process_tells_when_it_had_the_function(tmp_path):

@@ -38,6 +38,7 @@ def make_trace(
     ended_s: float,
     startup_s: float = 0.0,
     prepared_s: float = math.nan,
+    caller_cpu_s: float = math.nan,
 ) -> Trace:
     """Return a trace whose times count from the call's begin.
 
@@ -54,6 +55,8 @@ def make_trace(
         For how many seconds from `began_s` workers were being started.
     prepared_s : float, optional
         When the caller handed over the first batch, on the same clock.
+    caller_cpu_s : float, optional
+        CPU seconds of the caller's process.
 
     Returns
     -------
@@ -92,6 +95,7 @@ def make_trace(
         stamps=tuple(sorted(moved, key=lambda stamp: (stamp.start_s, stamp.first))),
         startup_s=startup_s,
         prepared_s=prepared_s - began_s,
+        caller_cpu_s=caller_cpu_s,
     )
 
 

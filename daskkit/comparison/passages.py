@@ -42,6 +42,7 @@ class Passage:
     n_items: int
     #: Their size in memory.
     n_bytes: int
+    _: dataclasses.KW_ONLY
     is_result: bool
     #: Whether the caller's process has packed or opened them.
     by_caller: bool
@@ -76,7 +77,8 @@ def charge(trace: Trace, passages: Iterable[Passage], began_s: float = 0.0) -> T
     --------
     >>> from daskkit.accounts import Stamp, Trace
     >>> stamp = Stamp("a", start_s=5.0, end_s=6.0, cpu_s=1.0, first=0, n_items=1)
-    >>> way = Passage(0.0, 1.0, 1.0, 3.0, 5.0, 2.0, 0, 1, 10**9, False, True, False)
+    >>> flags = {"is_result": False, "by_caller": True, "to_caller": False}
+    >>> way = Passage(0.0, 1.0, 1.0, 3.0, 5.0, 2.0, 0, 1, 10**9, **flags)
     >>> charged = charge(Trace(1, 6.0, (stamp,)), [way]).stamps[0]
     >>> charged.serialise_s, charged.transfer_s, charged.bytes_in
     (3.0, 2.0, 1000000000)

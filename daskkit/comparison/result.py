@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daskkit.arguments import check_whole
 from daskkit.comparison.advice import explain, explain_start
 from daskkit.comparison.documents import (
     check_report_path,
@@ -230,13 +231,18 @@ class Comparison:
         """
         run = self._find_traced(backend)
         assert run.trace is not None
+        cores = self.host.cores_usable
+        wanted = run.trace.n_workers if n_workers is None else n_workers
+        wanted = check_whole(wanted, "n_workers", 1)
         return simulate(
-            estimate_costs(run.trace, run.walls),
-            n_workers=run.trace.n_workers if n_workers is None else n_workers,
+            estimate_costs(run.trace, run.walls, cores=cores),
+            n_workers=wanted,
             batch_size=batch_size,
             n_items=n_items,
             item_cost=item_cost,
             bandwidth=bandwidth,
+            # One core each, but none more for the caller.
+            cores=max(cores, wanted),
         )
 
     def plot(self, kind: str = "wall_times", *, backend: str | None = None) -> Picture:

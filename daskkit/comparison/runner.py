@@ -97,18 +97,25 @@ class _Runner:
             self._backend.run()
             ended = time.perf_counter()
             cold = self._read_trace(folder, began, started, ended)
-            before = self._backend.observe()
             gc.collect()
-            began = time.perf_counter()
+            before = self._backend.observe()
+            began, cpu_s = time.perf_counter(), time.process_time()
             self._backend.run()
-            ended = time.perf_counter()
+            ended, cpu_s = time.perf_counter(), time.process_time() - cpu_s
             after = self._backend.observe()
             counted = tuple(
                 (name, seconds - before.get(name, 0.0))
                 for name, seconds in after.items()
             )
             warm = self._read_trace(folder, began, began, ended)
-            return cold, dataclasses.replace(warm, counted=counted)
+            own_s = sum(
+                stamp.cpu_s
+                for stamp in warm.stamps
+                if stamp.worker.startswith(f"{os.getpid()}-")
+            )
+            return cold, dataclasses.replace(
+                warm, counted=counted, caller_cpu_s=max(cpu_s - own_s, 0.0)
+            )
 
     def _read_trace(
         self, folder: str, began: float, started: float, ended: float

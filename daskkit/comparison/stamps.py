@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["size_of", "stamp_workload"]
 
+# Smaller values take about as long to pickle as it takes to look at the clock.
+_SMALL_BYTES = 1_024
 # Of a long list the first elements stand for all.
 _FEW = 10
 
@@ -115,6 +117,8 @@ class _Numbered:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._n_bytes is None:
             self._n_bytes = size_of(self.value)
+        if self._n_bytes < _SMALL_BYTES:
+            return type(self), (self.number, self.value, self._folder, self._n_bytes)
         head = (type(self), self.number, self._folder, self._n_bytes)
         return _rebuild, (head, _Begin(), self.value, _End())
 
