@@ -159,9 +159,10 @@ class LimitBlas(WorkerPlugin):
         # children: a task could use no Pool. The nanny ends it in any case.
         process: Any = multiprocessing.current_process()
         process._config["daemon"] = False  # noqa: SLF001 - no public way once it runs
-        # It warns that a task is cancelled as the worker closes, which is no news.
-        logger = logging.getLogger("distributed.worker.state_machine")
-        logger.addFilter(_is_news)
+        # They tell that a task is cancelled as the worker closes, and that the
+        # scheduler has gone, with which this worker goes, too.
+        for logger in ("distributed.worker.state_machine", "distributed.worker"):
+            logging.getLogger(logger).addFilter(_is_news)
         for module in self.modules:
             # Who needs it is told why it fails.
             with contextlib.suppress(Exception):
@@ -183,7 +184,10 @@ class LimitBlas(WorkerPlugin):
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    return not str(record.msg).endswith("ended with CancelledError")
+    text = str(record.msg)
+    return not text.endswith(
+        ("ended with CancelledError", "scheduler during heartbeat.")
+    )
 
 
 def _spare_children() -> None:
