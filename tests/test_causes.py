@@ -116,7 +116,8 @@ def test_arguments_of_50_megabytes():
     backends = ("multiprocessing", "dask-futures", "dask-bag")
     comparison = compare(_first, items, *backends, n_workers=2)
     for backend in backends:
-        check_largest(comparison, backend, "serialise_s", "transfer_s")
+        # The caller packs the first of them before there is a worker that could wait.
+        check_largest(comparison, backend, "serialise_s", "transfer_s", "caller_s")
         text = comparison.explain(backend)
         assert "150 MiB went to the workers" in text
         assert "daskkit.share" in text
