@@ -12,6 +12,9 @@ CHAOS_S = 180
 # More than there are cores: most tests wait for processes to start.
 JOBS = 3
 
+# Tests start some thousand interpreters, each of which would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL = help
 .PHONY: help compare test check format unit oldest chaos notebooks bench docs clean
 

@@ -71,6 +71,8 @@ WANTED_EFFICIENCY = 0.93
 WANTED_TO_LOOP = 1.10
 WANTED_GROWTH_MB = 100
 ENVIRONMENT = {
+    # Compiled modules are kept, as those of every installed package are.
+    "PYTHONDONTWRITEBYTECODE": "",
     "PYTHONWARNINGS": "ignore",  # sending much data is what is measured
     "DASK_LOGGING__DISTRIBUTED": "error",
     # Being frozen is no unresponsive event loop and no dead worker.

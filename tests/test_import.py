@@ -28,6 +28,18 @@ def test_import_is_light():
     assert out == "[]"
 
 
+def test_first_call_is_light():
+    """A call that forks imports nothing that it could do without: its user waits."""
+    avoidable = ["logging", "pathlib", "platform", "subprocess", "tempfile", "uuid"]
+    out = _run(
+        "import sys, os, time, daskkit as dk\n"
+        "pids = dk.map(lambda x: time.sleep(0.01) or os.getpid(), range(20), timeout=9)"
+        f"\nprint(len(pids), os.getpid() in pids, "
+        f"[m for m in {avoidable} if m in sys.modules])"
+    )
+    assert out == "20 False []"
+
+
 def test_dir_shows_every_public_name():
     """dir() of a fresh import lists all names of __all__."""
     out = _run("import daskkit; print(set(daskkit.__all__) - set(dir(daskkit)))")

@@ -96,7 +96,7 @@ def test_fresh_interpreters_where_a_fork_is_not_safe(tmp_path):
     """With another thread about, children are started anew, and know what they need."""
     out = _run(
         """
-        from daskkit.run.children import can_fork
+        from daskkit.run.forks import can_fork
         thread = threading.Thread(target=time.sleep, args=(3,))
         thread.start()
         print(can_fork())

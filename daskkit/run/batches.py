@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 __all__ = ["DIRECT", "TASK", "Batches", "HandOver"]
 
 
-@dataclasses.dataclass(frozen=True)
-class HandOver:
+class HandOver(NamedTuple):
     """What it costs to hand over a batch, in seconds of a core."""
 
     #: All processes together.

@@ -13,7 +13,6 @@ import mmap
 import os
 import struct
 import sys
-import tempfile
 import time
 
 __all__ = ["N_SLOTS", "Board"]
@@ -196,6 +195,8 @@ def make_file() -> int:
     if sys.platform == "linux":
         fd = os.memfd_create("daskkit-board", os.MFD_CLOEXEC)
     else:
+        import tempfile
+
         fd, path = tempfile.mkstemp(prefix="daskkit-board-")
         os.unlink(path)  # noqa: PTH108 - the counterpart of mkstemp
     os.ftruncate(fd, _SIZE)

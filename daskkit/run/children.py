@@ -8,19 +8,14 @@ process could be broken by one.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import pickle
-import random
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskkit.run.board import Board, make_file
@@ -35,13 +30,13 @@ from daskkit.run.link import Link
 from daskkit.transport.contact import find_place
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Sequence
 
     from daskkit.run.job import Job
     from daskkit.transport.auto import Packed
 
 __all__ = [
-    "can_fork",
     "describe_exit",
     "end_lanes",
     "fork_lanes",
@@ -49,19 +44,6 @@ __all__ = [
     "spawn_lanes",
 ]
 
-# Libraries whose threads or devices don't survive a fork, by their own word.
-_HOSTILE = (
-    "cupy",
-    "grpc",
-    "jax",
-    "numba",
-    "polars",
-    "pyspark",
-    "ray",
-    "sklearn",
-    "tensorflow",
-    "torch",
-)
 _PR_SET_PDEATHSIG = 1
 _END_S = 2.0
 # What a fresh interpreter executes: the caller's folders first, then `main`.
@@ -69,46 +51,6 @@ _CHILD = (
     "import ast, sys; sys.path[:] = ast.literal_eval(sys.stdin.readline()); "
     "from daskkit.run.children import main; main(*map(int, sys.argv[1:]))"
 )
-
-
-def can_fork(*, besides: int = 0) -> bool:
-    """Return whether a fork of this process is sure to work.
-
-    On Linux, from the main thread, where no other thread could hold a lock that its
-    copy would wait for: Python's threads count, and so do others except the pools of
-    OpenBLAS, which NumPy and SciPy bring, and which take care of forks.
-
-    Parameters
-    ----------
-    besides : int, default 0
-        Threads that are going to have ended by then.
-
-    Returns
-    -------
-    bool
-    """
-    if sys.platform != "linux" or any(name in sys.modules for name in _HOSTILE):
-        return False
-    if threading.active_count() > 1 + besides:
-        return False
-    n_pools = sum(name in sys.modules for name in ("numpy", "scipy.linalg"))
-    most = 1 + besides + n_pools * ((os.cpu_count() or 1) - 1)
-    for _ in range(20):
-        if _count_threads() <= most:
-            return True
-        time.sleep(0.0002)  # a thread that has just been joined may still be listed
-    return False
-
-
-def _count_threads() -> int:
-    """Return how many threads this process has, those aside that take care of forks."""
-    n_threads = 0
-    for thread in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            # pyarrow's allocator, which comes with pandas where pyarrow is installed.
-            name = (thread / "comm").read_text(encoding="utf-8").strip()
-            n_threads += name != "jemalloc_bg_thd"
-    return n_threads
 
 
 def fork_lanes(
@@ -223,6 +165,8 @@ def spawn_lanes(n_lanes: int, job: Packed) -> list[ProcessLane]:
     OSError
         If there can be no more processes.
     """
+    import subprocess
+
     lanes: list[ProcessLane] = []
     try:
         for _ in range(n_lanes):
@@ -303,7 +247,9 @@ def _make_lane(
 
     def find_cause(pid: int) -> str:
         if process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            from subprocess import TimeoutExpired
+
+            with contextlib.suppress(TimeoutExpired):
                 return describe_exit(process.wait(_END_S))
             return "it did not end"
         return describe_exit(_wait_for(pid))
@@ -361,6 +307,8 @@ def _wait_for(pid: int) -> int | None:
 def _die_with(parent: int) -> None:
     """Have the system end this process when its parent ends, even by SIGKILL."""
     if sys.platform == "linux":
+        import ctypes
+
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
@@ -378,7 +326,7 @@ def _print_lines() -> None:
 
 def _reseed() -> None:
     """Give this process random numbers of its own where they are global."""
-    random.seed()
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
+    for name in ("random", "numpy.random"):
+        module = sys.modules.get(name)
+        if module is not None:
+            module.seed()

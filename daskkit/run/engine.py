@@ -9,7 +9,6 @@ the calling thread has executed are results, never repeated.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import math
 import sys
@@ -131,7 +130,7 @@ class Engine:
         n_left = self.call.source.n_left or 0
         if pilot.facts is None:
             pilot.facts = Facts(n_left, pilot.item_s)
-        pilot.facts = dataclasses.replace(pilot.facts, n_left=n_left)
+        pilot.facts = pilot.facts._replace(n_left=n_left)
         means = pilot.means or Means(1, 0, 0.0, threads=False)
         pilot.forecast = forecast(pilot.facts, means)
         return pilot.forecast

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import dataclasses
 import math
 import threading
 import time
 from typing import TYPE_CHECKING
 
+from daskkit.run.forks import can_fork
 from daskkit.run.mailbox import Mailbox
 from daskkit.run.news import News
 from daskkit.run.plan import Means, count_threads, forecast, is_worth_a_look
@@ -76,7 +76,6 @@ class Feeder:
         self._dispatcher: Dispatcher | None = None
         self._children: list[ProcessLane] = []
         self._workers: Workers | None = None
-        self._scout = Scout(call, only_look=only_look)
         # When threads began, items done by then, seconds of one, whether it computes,
         # CPU seconds of this process by then.
         self._trial: tuple[float, int, float, bool, float] | None = None
@@ -101,6 +100,7 @@ class Feeder:
         self._making = threading.Lock()
         self._deciding = threading.Lock()
         self._decides_since_s = math.inf
+        self._scout = Scout(call, self._deciding, only_look=only_look)
 
     # What the caller calls.
 
@@ -324,7 +324,7 @@ class Feeder:
         self._next_look_s = time.perf_counter() + self._look_s
         best = forecast(facts, means)
         if self._scout.obstacle is not None and best.way == "inline":
-            others = dataclasses.replace(facts, obstacle=None)
+            others = facts._replace(obstacle=None)
             if forecast(others, means).way == "processes":
                 call.obstacle = self._scout.obstacle
         call.pilot.facts, call.pilot.means = facts, means
@@ -379,7 +379,6 @@ class Feeder:
     def _hand_over(self) -> None:
         """Open lanes at a cluster, or have children made."""
         self._has_handed_over = True
-        self._prepare()
         client = self._call.client
         if client is not None:
             self._open_workers(client)
@@ -414,8 +413,6 @@ class Feeder:
 
     def _find_children(self, n_lanes: int) -> None:
         """Have the calling thread fork where that is safe, or start children."""
-        from daskkit.run.children import can_fork
-
         if can_fork(besides=1):
             self._n_wanted = n_lanes
             self._asked_s = time.monotonic()
@@ -438,7 +435,7 @@ class Feeder:
 
     def _fork(self) -> None:
         """Make children; called by the calling thread, with nobody else here."""
-        from daskkit.run.children import can_fork, fork_lanes
+        from daskkit.run.children import fork_lanes
 
         self._is_suspended = True
         self.wake()

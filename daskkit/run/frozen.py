@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,7 +36,8 @@ def is_frozen(pid: int) -> bool:
     False
     """
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - imports less
+            text = file.read().decode(errors="replace")
     except OSError:
         return False
     return text.rpartition(")")[2].split()[:1] == ["T"]

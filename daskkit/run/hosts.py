@@ -6,11 +6,10 @@ import os
 import socket
 import struct
 import sys
-from pathlib import Path
 
 __all__ = ["host_of", "is_own_connection", "is_own_user", "own_hosts"]
 
-_CONNECTIONS = Path("/proc/net/tcp")
+_CONNECTIONS = "/proc/net/tcp"
 # Of the kernel's tcp_states.h. A connection that has ended belongs to nobody.
 _ESTABLISHED = "01"
 
@@ -85,9 +84,10 @@ def is_own_connection(end: socket.socket) -> bool:
     """
     try:
         ours, theirs = _as_in_table(end.getsockname()), _as_in_table(end.getpeername())
-        table = _CONNECTIONS.read_text(encoding="ascii")
+        with open(_CONNECTIONS, encoding="ascii") as file:  # noqa: PTH123 - imports less
+            table = file.read()
     except OSError:
-        return not _CONNECTIONS.exists()
+        return not os.path.exists(_CONNECTIONS)  # noqa: PTH110
     for line in table.splitlines():
         fields = line.split()
         if fields[1:4] == [theirs, ours, _ESTABLISHED]:

@@ -7,8 +7,8 @@ them (see `daskkit.dashboard`). Runs in the thread that feeds the lanes.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class News:
         self._call = call
         #: Of the cluster that hears of it; None for nobody.
         self.client: Client | None = call.client
-        self._id = uuid.uuid4().hex
+        self._id = os.urandom(16).hex()
         # The call has begun before it was known to last.
         self._began = time.time() - (time.perf_counter() - call.pilot.began)
         self._next_s = time.monotonic() + _FIRST_S

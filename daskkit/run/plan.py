@@ -6,9 +6,8 @@ predicts the seconds of each way and says which it would be, and why.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from daskkit.units import format_seconds
 
@@ -48,8 +47,7 @@ _CLOSER_S = 0.01
 _FEW = 64
 
 
-@dataclasses.dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What a pilot measured; seconds and bytes are an item's."""
 
     #: Items that nobody has executed yet; for input of unknown length an assumption.
@@ -78,8 +76,7 @@ class Facts:
     processes_failed: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Means:
+class Means(NamedTuple):
     """What there is to run on."""
 
     n_cores: int
@@ -95,8 +92,7 @@ class Means:
     workers: str = "workers"
 
 
-@dataclasses.dataclass(frozen=True)
-class Forecast:
+class Forecast(NamedTuple):
     """Predicted seconds for what is left, and the choice."""
 
     way: Way
@@ -181,7 +177,7 @@ def is_worth_a_look(facts: Facts, n_cores: int) -> bool:
     >>> is_worth_a_look(Facts(n_left=1_000, item_s=0.001), n_cores=2)
     True
     """
-    at_best = dataclasses.replace(facts, gil_share=least_gil_share(facts))
+    at_best = facts._replace(gil_share=least_gil_share(facts))
     means = Means(n_cores, n_workers=max(n_cores, facts.n_left), ready_s=0.0)
     hope = forecast(at_best, means)
     gain_s = hope.inline_s - min(hope.threads_s, hope.processes_s)

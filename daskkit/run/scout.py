@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from typing import TYPE_CHECKING
 
+from daskkit.run.forks import can_fork
 from daskkit.run.known import recall
 from daskkit.run.parking import has_parked
 from daskkit.run.plan import Facts, Means, forecast, least_gil_share
@@ -25,6 +25,8 @@ from daskkit.transport import wire
 from daskkit.transport.errors import TransportError
 
 if TYPE_CHECKING:
+    import threading
+
     from daskkit.run.call import Call
 
 __all__ = ["Scout"]
@@ -45,12 +47,18 @@ class Scout:
     ----------
     call : Call
         The call.
+    deciding : threading.Lock
+        Held by who calls; let go while the calling thread is watched at its work, for
+        which it would wait otherwise.
     only_look : bool, default False
         Whether somebody waits for all facts, also those that would change nothing.
     """
 
-    def __init__(self, call: Call, *, only_look: bool = False) -> None:
+    def __init__(
+        self, call: Call, deciding: threading.Lock, *, only_look: bool = False
+    ) -> None:
         self._call = call
+        self._deciding = deciding
         self._only_look = only_look
         self._n_cores = usable_cores()
         #: Why items can't be sent to another process, if so.
@@ -97,12 +105,9 @@ class Scout:
                 self._measure_pickles(knows_items=means.knows_items)
             except TransportError as error:
                 self.obstacle = str(error)
-        facts = dataclasses.replace(
-            facts, obstacle=self.obstacle, func_bytes=self._func_bytes
-        )
+        facts = facts._replace(obstacle=self.obstacle, func_bytes=self._func_bytes)
         argument, result = self._pickles
-        facts = dataclasses.replace(
-            facts,
+        facts = facts._replace(
             argument_dump_s=argument.dump_s,
             argument_load_s=argument.load_s,
             argument_bytes=argument.n_bytes,
@@ -112,10 +117,14 @@ class Scout:
         )
         if self._gil_share is None and self._call.pilot.part is not None:
             # Only where it could make a difference: it takes some milliseconds.
-            at_best = dataclasses.replace(facts, gil_share=least_gil_share(facts))
+            at_best = facts._replace(gil_share=least_gil_share(facts))
             if self._only_look or forecast(at_best, means).way == "threads":
-                self._gil_share = measure_gil_share()
-                facts = dataclasses.replace(facts, gil_share=self._gil_share)
+                self._deciding.release()
+                try:
+                    self._gil_share = measure_gil_share()
+                finally:
+                    self._deciding.acquire()
+                facts = facts._replace(gil_share=self._gil_share)
         return facts
 
     def _measure_pickles(self, *, knows_items: bool) -> None:
@@ -145,8 +154,6 @@ class Scout:
             n_workers = sum(find_workers(client, max_age_s=max_age_s).values())
             name = f"a cluster of {n_workers} workers, which is open"
             return Means(self._n_cores, n_workers, ready_s, workers=name)
-        from daskkit.run.children import can_fork
-
         name = f"{self._n_cores} child processes"
         if self._n_cores == 1:
             return Means(1, 0, 0.0)

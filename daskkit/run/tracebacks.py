@@ -9,9 +9,8 @@ import ast
 import functools
 import itertools
 import linecache
-import traceback
+import os
 import types
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def read_frames(outermost: types.TracebackType | None) -> list[Frame]:
 def read_source(frame: Frame) -> Frame:
     """Return a frame with its line of source: another machine may lack the file."""
     # Reading a pipe, such as /dev/stdin, might never end.
-    if frame.file in linecache.cache or Path(frame.file).is_file():
+    if frame.file in linecache.cache or os.path.isfile(frame.file):  # noqa: PTH113
         source = linecache.getline(frame.file, frame.line).strip()
         return frame._replace(source=source)
     return frame
@@ -101,6 +100,8 @@ def format_frames(frames: Sequence[Frame]) -> str:
       File "a.py", line 2, in divide
         return 1/0
     """
+    import traceback
+
     summary = traceback.StackSummary.from_list(
         traceback.FrameSummary(f.file, f.line, f.name, line=f.source or None)
         for f in frames

@@ -11,7 +11,6 @@ import functools
 import os
 import sys
 import threading
-import uuid
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -71,6 +70,8 @@ def _find_place(pid: int) -> Place:  # noqa: ARG001 - a forked child asks again
             machine = file.read().strip()
         namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - not a real path
     except OSError:  # not Linux, or a restricted /proc
+        import uuid
+
         machine, namespace = f"{os.uname().nodename}-{uuid.getnode():x}", ""
     return Place(machine, namespace, os.getuid())
 
@@ -152,7 +153,7 @@ def running_clients() -> list[Any]:
 
 @functools.lru_cache(maxsize=2)
 def _topic(pid: int) -> str:  # noqa: ARG001 - a forked child has a topic of its own
-    return f"{_TOPIC_PREFIX}{uuid.uuid4().hex}"
+    return f"{_TOPIC_PREFIX}{os.urandom(16).hex()}"
 
 
 _listening: weakref.WeakSet[Any] = weakref.WeakSet()

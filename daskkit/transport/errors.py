@@ -6,7 +6,6 @@ Each message names the object, its size where that matters, and what to do.
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING
 
 from daskkit.errors import DaskkitError
@@ -41,6 +40,8 @@ def clear_errors() -> Iterator[None]:
     TransportError
         The cause of what was raised in the context, if it is one.
     """
+    import logging
+
     logger = logging.getLogger("distributed.protocol.pickle")
     was_disabled, logger.disabled = logger.disabled, True
     try:

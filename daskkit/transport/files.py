@@ -10,11 +10,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import sys
-import tempfile
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskkit.transport.errors import NoRoomError
@@ -22,6 +19,7 @@ from daskkit.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 __all__ = [
     "check_room",
@@ -175,6 +173,8 @@ def _no_room(what: str, n_bytes: int, reason: str) -> str:
 
 def _free_memory() -> float:
     """Return the bytes that this process could still get: machine and control group."""
+    from pathlib import Path
+
     import psutil
 
     free = float(psutil.virtual_memory().available)
@@ -201,6 +201,9 @@ class _Folder:
     """The private folder of one process's temporary files, with its guardian."""
 
     def __init__(self) -> None:
+        import tempfile
+        from pathlib import Path
+
         self.pid = os.getpid()
         self.path = Path(tempfile.mkdtemp(prefix="daskkit-"))  # mode 0700
         self.names: set[str] = set()
@@ -208,6 +211,8 @@ class _Folder:
 
     def close(self) -> None:
         """Remove the folder, end the guardian and wait for it."""
+        import shutil
+
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self.alive)
         with contextlib.suppress(ChildProcessError):  # someone else reaped it
@@ -238,6 +243,8 @@ def make_named_file() -> tuple[int, str]:
     with _lock:
         if _folder is None or _folder.pid != os.getpid():
             _folder = _Folder()
+        import tempfile
+
         fd, path = tempfile.mkstemp(prefix="shared-", dir=_folder.path)  # mode 0600
         _folder.names.add(path)
         return fd, path
@@ -259,7 +266,8 @@ def remove_named_file(path: str) -> None:
         if folder is None or folder.pid != os.getpid() or path not in folder.names:
             return
         folder.names.discard(path)
-        Path(path).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108 - pathlib takes 4 ms to import
         if not folder.names:
             _folder = None
             folder.close()
@@ -286,6 +294,8 @@ def _start_guardian(folder: Path) -> tuple[int, int]:
             ],
         )
     except OSError:
+        import shutil
+
         os.close(writer)
         shutil.rmtree(folder, ignore_errors=True)
         raise

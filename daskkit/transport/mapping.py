@@ -8,7 +8,6 @@ long as any memoryview of it.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import functools
 import mmap
@@ -18,6 +17,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import ctypes
     from collections.abc import Callable
 
 __all__ = ["Spares", "compare", "find_address", "map_private", "map_shared"]
@@ -118,6 +118,8 @@ def _is_clean(address: int, n_bytes: int) -> bool:
 
 @functools.cache
 def _libc() -> ctypes.CDLL:
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [
@@ -138,6 +140,8 @@ def _libc() -> ctypes.CDLL:
 @functools.cache
 def _array_type(n_bits: int) -> type[ctypes.Array[Any]]:
     """Return a ctypes array type of a power of two bytes: 48 types serve all sizes."""
+    import ctypes
+
     return ctypes.c_ubyte * (1 << n_bits)
 
 
@@ -200,6 +204,8 @@ def map_shared(fd: int, n_bytes: int) -> memoryview:
 
 def _map(fd: int, n_bytes: int, flags: int) -> int:
     """Return the address of a new mapping."""
+    import ctypes
+
     address = _libc().mmap(None, n_bytes, _PROT_READ | _PROT_WRITE, flags, fd, 0)
     if address is None or address == ctypes.c_void_p(-1).value:
         number = ctypes.get_errno() or errno.ENOMEM

@@ -12,7 +12,6 @@ import contextlib
 import math
 import os
 import pickle
-import secrets
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -160,7 +159,7 @@ class Output:
             except OSError:  # too many open files: everything has to travel
                 return
             try:
-                self._token = secrets.token_bytes(_N_TOKEN_BYTES)
+                self._token = os.urandom(_N_TOKEN_BYTES)
                 header = memoryview(_MAGIC + self._token)
                 files.write_all(fd, [(0, header)], what=self._what, n_bytes=_START)
                 is_ready = layout is None or self._publish(fd, layout)

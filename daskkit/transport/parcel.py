@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
-import uuid
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -34,7 +34,7 @@ _LINGER_S = 5.0
 # Pickles by this process that have not been unpickled here, by their numbers.
 _awaited: set[str] = set()
 _lingering: dict[str, tuple[Segment, ...]] = {}
-_PROCESS = uuid.uuid4().hex
+_PROCESS = os.urandom(16).hex()
 _numbers = itertools.count()
 
 

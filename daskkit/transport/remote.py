@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from daskkit.transport import contact, files, segment
@@ -283,7 +282,7 @@ def _ask_client(ticket: Ticket, fd: int | None) -> str | None:
     if worker is None:
         raise TransportError(_gone(ticket, "and only a task of its cluster could ask"))
     request = _Request(-1 if fd is None else fd)
-    number = uuid.uuid4().hex
+    number = os.urandom(16).hex()
     _requests[number] = request
     try:
         message = {

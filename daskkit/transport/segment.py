@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import sys
 import threading
 import weakref
@@ -246,7 +245,7 @@ def make_segment(
     for view in views:
         offsets.append(n_bytes)
         n_bytes += -(-view.nbytes // _ALIGNMENT) * _ALIGNMENT
-    token = secrets.token_bytes(_N_TOKEN_BYTES)
+    token = os.urandom(_N_TOKEN_BYTES)
     made = tickets.open_new(n_bytes, what, named=way == "file")
     if made is None:
         return None

@@ -1,0 +1,66 @@
+"""Whether this process may be forked; known before anything is imported for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+
+__all__ = ["can_fork"]
+
+# Libraries whose threads or devices don't survive a fork, by their own word.
+_HOSTILE = (
+    "cupy",
+    "grpc",
+    "jax",
+    "numba",
+    "polars",
+    "pyspark",
+    "ray",
+    "sklearn",
+    "tensorflow",
+    "torch",
+)
+
+
+def can_fork(*, besides: int = 0) -> bool:
+    """Return whether a fork of this process is sure to work.
+
+    On Linux, from the main thread, where no other thread could hold a lock that its
+    copy would wait for: Python's threads count, and so do others except the pools of
+    OpenBLAS, which NumPy and SciPy bring, and which take care of forks.
+
+    Parameters
+    ----------
+    besides : int, default 0
+        Threads that are going to have ended by then.
+
+    Returns
+    -------
+    bool
+    """
+    if sys.platform != "linux" or any(name in sys.modules for name in _HOSTILE):
+        return False
+    if threading.active_count() > 1 + besides:
+        return False
+    n_pools = sum(name in sys.modules for name in ("numpy", "scipy.linalg"))
+    most = 1 + besides + n_pools * ((os.cpu_count() or 1) - 1)
+    for _ in range(20):
+        if _count_threads() <= most:
+            return True
+        time.sleep(0.0002)  # a thread that has just been joined may still be listed
+    return False
+
+
+def _count_threads() -> int:
+    """Return how many threads this process has, those aside that take care of forks."""
+    n_threads = 0
+    for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - pathlib takes 4 ms
+        comm = f"/proc/self/task/{thread}/comm"
+        # It may have ended meanwhile.
+        with contextlib.suppress(OSError), open(comm, "rb") as file:  # noqa: PTH123
+            # pyarrow's allocator, which comes with pandas where pyarrow is installed.
+            n_threads += file.read() != b"jemalloc_bg_thd\n"
+    return n_threads
