@@ -7,16 +7,18 @@ import itertools
 import operator
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import daskkit as dk
-from daskkit.run import workers
+from daskkit.run import feeder, known, scout, workers
 from daskkit.run.parking import has_parked, take_parked
 from daskkit.run.plan import Means
 from daskkit.run.scout import Scout
@@ -251,6 +253,44 @@ def test_cluster_keeps_items_out_of_this_process(shared_client):
 def test_trivial_work_stays_here(shared_client):
     """What would take longer to hand over than to do is done in the caller."""
     assert set(dk.map(lambda _: os.getpid(), range(1_000))) == {CALLER}
+
+
+def _timed(x):
+    """Compute for a quarter of a second or so and return when that was."""
+    began = time.time()
+    _busy(x, 6_000_000)
+    return began, time.time()
+
+
+@pytest.mark.skipif(dk.usable_cores() != 2, reason="the cluster has two workers")
+def test_long_items_never_share_a_core(shared_client):
+    """While the caller is amid a long item, one worker fewer than there are gets one."""
+    spans = dk.map(_timed, range(7))
+    most = max(sum(one <= began < end for one, end in spans) for began, _ in spans)
+    assert most == 2
+
+
+def test_caller_is_watched_at_work(shared_client, monkeypatch):
+    """Whether items hold the GIL is measured while one runs, not while all wait for it.
+
+    Else a call that threads would be best for goes another way.
+    """
+    seen = []
+
+    def measure():
+        frame = sys._current_frames()[threading.main_thread().ident]
+        names = [entry.name for entry in traceback.extract_stack(frame)]
+        seen.append("run_chunk" in names)
+        return 1.0
+
+    monkeypatch.setattr(scout, "measure_gil_share", measure)
+    # The caller waits for each decision, as on a machine that is short of time.
+    monkeypatch.setattr(feeder, "_STARVED_S", 0.0)
+    array = np.arange(4_000_000)
+    for width in range(400_000, 400_020):
+        monkeypatch.setattr(known, "_known", OrderedDict())
+        dk.map(lambda i, n=width: int((array[i : i + n] % 1021).sum()), range(100))
+    assert sum(seen) >= 16
 
 
 def test_waiting_work_goes_to_threads(shared_client):

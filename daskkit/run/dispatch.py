@@ -14,6 +14,7 @@ from daskkit.run.batches import Batches
 from daskkit.run.exceptions import load_error
 from daskkit.run.frozen import Freezes
 from daskkit.run.lanes import Lane, LostError, ProcessLane
+from daskkit.run.threads import usable_cores
 from daskkit.transport.auto import Packer, unpack
 from daskkit.transport.errors import TransportError, UnpicklableError
 
@@ -49,6 +50,9 @@ _AHEAD = 2
 # Lanes are judged by what they bring, after this time and so many answers of each.
 _TRIAL_S = 0.05
 _TRIAL_ANSWERS = 2
+# An item of the calling thread that takes longer keeps a core from the last lane, if it
+# computes: its share of CPU time is less where others have the core, but not that low.
+_LONG_S, _COMPUTES = 0.01, 0.25
 # The thread that feeds the lanes does nothing else if it is busy for this share.
 _BUSY = 0.8
 
@@ -184,10 +188,35 @@ class Dispatcher:
     def fill(self) -> None:
         """Give all lanes enough to do, and one another's work where nothing is left."""
         for depth in (1, 2):
-            for lane in list(self.lanes):
+            for lane in self._usable():
                 if lane.has_room and len(lane.batches) < depth and not self._feed(lane):
                     self._rebalance()
                     return
+
+    @property
+    def is_one_idle(self) -> bool:
+        """Whether a lane has nothing to do."""
+        return not all(lane.batches for lane in list(self.lanes))
+
+    def _usable(self) -> list[Lane]:
+        """Return the lanes for which there are cores.
+
+        One fewer while the calling thread computes for long: three processes on two
+        cores end no sooner, and items that take turns on a core end late together.
+        """
+        lanes, pilot = list(self.lanes), self._call.pilot
+        part, n_cores = pilot.part, usable_cores()
+        is_elsewhere = not all(isinstance(lane, ProcessLane) for lane in lanes)
+        if part is None or len(lanes) < n_cores or is_elsewhere:
+            return lanes
+        running_s = time.perf_counter() - pilot.part_began
+        is_long = max(running_s, pilot.item_s * len(part.items)) > _LONG_S
+        if not is_long or (
+            pilot.facts is not None and pilot.facts.cpu_share < _COMPUTES
+        ):
+            return lanes
+        lanes.sort(key=lambda lane: not lane.batches)
+        return lanes[: max(1, n_cores - 1)]
 
     def _feed(self, lane: Lane) -> bool:
         """Send a batch to a lane; return whether there was one."""
@@ -276,7 +305,7 @@ class Dispatcher:
 
     def _rebalance(self) -> None:
         """Let idle lanes have what waits at busy ones."""
-        idle = [lane for lane in self.lanes if lane.has_room and not lane.batches]
+        idle = [lane for lane in self._usable() if lane.has_room and not lane.batches]
         assert self._batches is not None or not idle
         for lane in idle:
             busy = [one for one in self.lanes if isinstance(one, ProcessLane)]

@@ -20,7 +20,7 @@ from daskkit.run.threads import usable_cores
 from daskkit.transport.errors import TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from distributed import Client
 
@@ -100,7 +100,8 @@ class Feeder:
         self._making = threading.Lock()
         self._deciding = threading.Lock()
         self._decides_since_s = math.inf
-        self._scout = Scout(call, self._deciding, only_look=only_look)
+        self._is_letting_in = False
+        self._scout = Scout(call, self._caller_works, only_look=only_look)
 
     # What the caller calls.
 
@@ -161,11 +162,33 @@ class Feeder:
             elif since_s > _WATCH_S:
                 self._watch()
         elif self._deciding.locked():
-            is_starved = time.perf_counter() - self._decides_since_s > _STARVED_S
-            if is_starved and self._deciding.acquire(timeout=_YIELD_S):
-                self._deciding.release()
+            self._let_decide()
+        elif self._dispatcher is not None and self._dispatcher.is_one_idle:
+            self.wake()  # a core may have become free for it
         elif self._workers is not None and self._workers.n_expected:
             time.sleep(_LET_IN_S)  # as well as Dask's threads of this process
+
+    def _let_decide(self) -> None:
+        """Wait for a decision that has taken too long already."""
+        if time.perf_counter() - self._decides_since_s > _STARVED_S:
+            self._is_letting_in = True
+            if self._deciding.acquire(timeout=_YIELD_S):
+                self._deciding.release()
+            self._is_letting_in = False
+
+    @contextlib.contextmanager
+    def _caller_works(self) -> Iterator[None]:
+        """Have the caller go on with its items amid a decision, to be watched at it."""
+        self._deciding.release()
+        try:
+            until_s = time.perf_counter() + _YIELD_S
+            while (
+                self._is_letting_in or self._call.pilot.part is None
+            ) and time.perf_counter() < until_s:
+                time.sleep(_LET_IN_S)
+            yield
+        finally:
+            self._deciding.acquire()
 
     def _watch(self) -> None:
         """Have a thread look up also amid an item."""

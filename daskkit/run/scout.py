@@ -25,7 +25,8 @@ from daskkit.transport import wire
 from daskkit.transport.errors import TransportError
 
 if TYPE_CHECKING:
-    import threading
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from daskkit.run.call import Call
 
@@ -47,18 +48,22 @@ class Scout:
     ----------
     call : Call
         The call.
-    deciding : threading.Lock
-        Held by who calls; let go while the calling thread is watched at its work, for
-        which it would wait otherwise.
+    caller_works : callable
+        A context in which the calling thread executes items, and does not wait for a
+        decision.
     only_look : bool, default False
         Whether somebody waits for all facts, also those that would change nothing.
     """
 
     def __init__(
-        self, call: Call, deciding: threading.Lock, *, only_look: bool = False
+        self,
+        call: Call,
+        caller_works: Callable[[], AbstractContextManager[None]],
+        *,
+        only_look: bool = False,
     ) -> None:
         self._call = call
-        self._deciding = deciding
+        self._caller_works = caller_works
         self._only_look = only_look
         self._n_cores = usable_cores()
         #: Why items can't be sent to another process, if so.
@@ -115,16 +120,15 @@ class Scout:
             result_load_s=result.load_s,
             result_bytes=result.n_bytes,
         )
-        if self._gil_share is None and self._call.pilot.part is not None:
+        if self._gil_share is None:
             # Only where it could make a difference: it takes some milliseconds.
             at_best = facts._replace(gil_share=least_gil_share(facts))
             if self._only_look or forecast(at_best, means).way == "threads":
-                self._deciding.release()
-                try:
-                    self._gil_share = measure_gil_share()
-                finally:
-                    self._deciding.acquire()
-                facts = facts._replace(gil_share=self._gil_share)
+                with self._caller_works():
+                    # Or else all is done.
+                    if self._call.pilot.part is not None:
+                        self._gil_share = measure_gil_share()
+                        facts = facts._replace(gil_share=self._gil_share)
         return facts
 
     def _measure_pickles(self, *, knows_items: bool) -> None:
