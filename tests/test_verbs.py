@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import daskkit as dk
-from daskkit.run import feeder, known, scout, workers
+from daskkit.run import dispatch, feeder, known, scout, workers
 from daskkit.run.parking import has_parked, take_parked
 from daskkit.run.plan import Means
 from daskkit.run.scout import Scout
@@ -263,8 +263,10 @@ def _timed(x):
 
 
 @pytest.mark.skipif(dk.usable_cores() != 2, reason="the cluster has two workers")
-def test_long_items_never_share_a_core(shared_client):
+def test_long_items_never_share_a_core(shared_client, monkeypatch):
     """While the caller is amid a long item, one worker fewer than there are gets one."""
+    # However much of a core this test gets.
+    monkeypatch.setattr(dispatch, "_COMPUTES", 0.0)
     spans = dk.map(_timed, range(7))
     most = max(sum(one <= began < end for one, end in spans) for began, _ in spans)
     assert most == 2
@@ -280,7 +282,7 @@ def test_caller_is_watched_at_work(shared_client, monkeypatch):
     def measure():
         frame = sys._current_frames()[threading.main_thread().ident]
         names = [entry.name for entry in traceback.extract_stack(frame)]
-        seen.append("run_chunk" in names)
+        seen.append("_execute" in names)
         return 1.0
 
     monkeypatch.setattr(scout, "measure_gil_share", measure)
@@ -290,7 +292,8 @@ def test_caller_is_watched_at_work(shared_client, monkeypatch):
     for width in range(400_000, 400_020):
         monkeypatch.setattr(known, "_known", OrderedDict())
         dk.map(lambda i, n=width: int((array[i : i + n] % 1021).sum()), range(100))
-    assert sum(seen) >= 16
+    assert len(seen) >= 10
+    assert all(seen)
 
 
 def test_waiting_work_goes_to_threads(shared_client):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from daskkit.loop import short_repr
 from daskkit.run.failures import Failure, Results, format_note
-from daskkit.run.job import run_chunk
+from daskkit.run.job import Caught, executing, run_chunk
+from daskkit.run.quick import Comprehension, is_quick
 from daskkit.run.source import Part, Source
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ __all__ = ["Call", "Pilot"]
 # beside the patience of those who wait for it to look up; and where nobody does.
 _HERE_S = 0.004
 _ALONE_S = 0.03
+# Where it can be cut short, by whoever sees that it takes longer.
+_QUICK_ALONE_S = 0.2
 _MOST_HERE = 1_000_000
 # What was over so soon may be followed by so many times as much.
 _QUICK_S, _QUICK_GROWTH = 0.0003, 8
@@ -342,20 +345,17 @@ class Call:
         if is_pilot:
             pilot.part, pilot.part_began = part, time.perf_counter()
         began, cpu_began = time.perf_counter(), time.thread_time()
-        caught = run_chunk(self.job, part.items, results)
+        if is_pilot and not self.is_stream and is_quick(self.job, part.items):
+            part, results, caught = self._execute_quickly(part, results)
+        else:
+            caught = run_chunk(self.job, part.items, results)
         wall_s = time.perf_counter() - began
         if is_pilot:
             cpu_s = time.thread_time() - cpu_began
             pilot.ended(part, results, n_before, wall_s, cpu_s)
         n_results = len(results) - n_before
         if self.batch_size is None:
-            item_s = wall_s / max(1, n_results)
-            here_s = _ALONE_S if self.is_alone else _HERE_S
-            fitting = int(here_s / max(item_s, 1e-9))
-            # Not many times as many at a time: one item doesn't tell of all.
-            growth = _QUICK_GROWTH if wall_s < _QUICK_S else 2
-            most = min(growth * len(part.items), _MOST_HERE)
-            self._here_size = max(1, min(fitting, most))
+            self._here_size = self._fit(part, wall_s / max(1, n_results), wall_s)
         for offset, error, attempts in caught:
             index = part.start + offset
             item = part.items[offset]
@@ -367,6 +367,44 @@ class Call:
             self._tail, self._tail_stop = results, part.start + n_executed
         start = part.start - n_before if is_next else part.start
         self.store(part, results, n_executed, start=start)
+
+    def _execute_quickly(
+        self, part: Part, results: list[Any]
+    ) -> tuple[Part, list[Any], list[Caught]]:
+        """Execute trivial items, and leave what follows a cut to others."""
+        pilot = self.pilot
+        quick = Comprehension(self.job.func, part.items)
+        pilot.quick, caught = quick, list[Caught]()
+        try:
+            with executing():
+                new = quick.run()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the caller raises it
+            n_done = quick.n_begun - 1
+            new = [None] * n_done  # which nobody sees
+            caught.append(Caught(n_done, error, 1))
+        finally:
+            pilot.quick = None
+        if len(results) < len(new):
+            new[:0] = results
+            results = new
+        else:
+            results += new
+        if quick.n_begun < len(part.items) and not caught:
+            stop = part.start + quick.n_begun
+            self.give_back(part.between(stop, part.stop))
+            part = part.between(part.start, stop)
+        return part, results, caught
+
+    def _fit(self, part: Part, item_s: float, wall_s: float) -> int:
+        """Return how many items the calling thread takes next, after a part."""
+        here_s = _ALONE_S if self.is_alone else _HERE_S
+        # Not many times as many at a time: one item doesn't tell of all.
+        growth = _QUICK_GROWTH if wall_s < _QUICK_S else 2
+        if self.is_alone and is_quick(self.job, part.items):
+            here_s = _QUICK_ALONE_S if self._bar is None else _PROGRESS_S
+            growth = _MOST_HERE
+        fitting = int(here_s / max(item_s, 1e-9))
+        return max(1, min(fitting, growth * len(part.items), _MOST_HERE))
 
     # What becomes of items, wherever they were executed.
 
@@ -489,6 +527,8 @@ class Pilot:
         #: What is being executed, and since when.
         self.part: Part | None = None
         self.part_began = 0.0
+        #: What executes it, if that can be cut short.
+        self.quick: Comprehension | None = None
         self.n_items = 0
         self.wall_s = 0.0
         self.cpu_s = 0.0

@@ -152,14 +152,12 @@ class Feeder:
             self._has_begun = True
             self._scout.known.first_s = since_s
         if self._thread is None:
-            if since_s > self._first_look_s and (
-                self._only_look or self._estimate_left_s() > _SOON_S
-            ):
+            if since_s > self._first_look_s and self._may_pay():
                 with self._making:
                     self._hurry()
                     if self._thread is None:
                         self._start_thread()
-            elif since_s > _WATCH_S:
+            elif since_s > _WATCH_S or self._call.is_alone:
                 self._watch()
         elif self._deciding.locked():
             self._let_decide()
@@ -211,16 +209,28 @@ class Feeder:
         since_s = time.perf_counter() - self._call.pilot.began
         look_s = max(0.0, self._first_look_s - since_s)
         while not self._gate.acquire(timeout=look_s):
-            left_s = self._estimate_left_s()
-            if left_s > _SOON_S or self._only_look:
+            if self._may_pay():
                 break
-            look_s = max(_LOOK_S, left_s)
+            look_s = max(_LOOK_S, min(self._estimate_left_s(), _MOST_LOOK_S))
         else:
             return
         with self._making:
             if self._gate.locked() and self._thread is None:
                 self._hurry()
                 self._start_thread()
+
+    def _may_pay(self) -> bool:
+        """Return whether there could be something to decide.
+
+        A thread that looked for nothing would take two per cent of trivial items.
+        """
+        if self._only_look:
+            return True
+        if self._estimate_left_s() <= _SOON_S:
+            return False
+        facts = self._scout.gather_facts()
+        self._call.is_alone = not is_worth_a_look(facts, self._n_cores)
+        return not self._call.is_alone
 
     def _estimate_left_s(self) -> float:
         """Return how long the caller is going to take for the rest by itself."""
@@ -340,6 +350,9 @@ class Feeder:
         call.is_alone = not is_worth_a_look(facts, self._n_cores)
         if call.is_alone and not self._only_look:
             return
+        quick = call.pilot.quick
+        if quick is not None:
+            quick.cut()  # the items were not as trivial as they seemed
         means = self._scout.find_means()
         facts = self._scout.look_closer(facts, means)
         # That took a millisecond or two of the caller's; not too often.

@@ -5,6 +5,7 @@ Runs in the caller and in workers alike; knows neither clusters nor clocks.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import threading
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from daskkit.loop import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Caught", "Job", "is_executing", "run_chunk"]
+__all__ = ["Caught", "Job", "executing", "is_executing", "run_chunk"]
 
 
 class _Here(threading.local):
@@ -35,6 +36,16 @@ def is_executing() -> bool:
     bool
     """
     return _here.depth > 0
+
+
+@contextlib.contextmanager
+def executing() -> Iterator[None]:
+    """Note that this thread executes items, while in the context."""
+    _here.depth += 1
+    try:
+        yield
+    finally:
+        _here.depth -= 1
 
 
 @dataclasses.dataclass(frozen=True)

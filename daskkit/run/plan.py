@@ -41,6 +41,8 @@ _WORTHWHILE = 0.93
 _THREADS_WORTHWHILE = 0.85
 # Below this an item has no use for threads.
 _LETS_GO_S = 20e-6
+# What it takes at least to send a result, and to rebuild it: a small integer in a list.
+_LEAST_PICKLE_S = 2e-8
 # A closer look is taken if it may bring so much; it takes some milliseconds itself.
 _CLOSER_S = 0.01
 # Beyond this many items a way's seconds are proportional to them.
@@ -178,6 +180,13 @@ def is_worth_a_look(facts: Facts, n_cores: int) -> bool:
     True
     """
     at_best = facts._replace(gil_share=least_gil_share(facts))
+    if facts.item_s < _LETS_GO_S:
+        # It doesn't wait, so others had the core for the rest of its time.
+        at_best = at_best._replace(
+            item_s=facts.item_s * facts.cpu_share,
+            result_dump_s=_LEAST_PICKLE_S,
+            result_load_s=_LEAST_PICKLE_S,
+        )
     means = Means(n_cores, n_workers=max(n_cores, facts.n_left), ready_s=0.0)
     hope = forecast(at_best, means)
     gain_s = hope.inline_s - min(hope.threads_s, hope.processes_s)

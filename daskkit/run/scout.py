@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from daskkit.run.call import Call
+    from daskkit.run.quick import Comprehension
 
 __all__ = ["Scout"]
 
@@ -39,6 +40,8 @@ _READY_FORK_S = 0.02
 _READY_SPAWN_S = 0.3
 # How old a list of workers may be.
 _KNOWN_S = 2.0
+# Shorter looks tell nothing of an item.
+_SEEN_S = 0.001
 
 
 class Scout:
@@ -74,6 +77,9 @@ class Scout:
         self._gil_share: float | None = None
         self._func_bytes = 0.0
         self._pickles = (Pickled(), Pickled())
+        # What was seen of a part that can be cut short: items begun, when, and what one
+        # of the latest took.
+        self._seen: tuple[Comprehension, int, float, float] | None = None
 
     def gather_facts(self) -> Facts:
         """Return what is known of the items, the one that is running included."""
@@ -81,7 +87,11 @@ class Scout:
         now = time.perf_counter()
         part, began = pilot.part, pilot.part_began
         item_s, wall_s, cpu_s = pilot.item_s, pilot.wall_s, pilot.cpu_s
-        if part is not None:
+        n_left, quick = call.source.n_left, pilot.quick
+        if quick is not None and part is not None and n_left is not None:
+            n_left += len(part.items) - quick.n_begun
+            item_s = max(item_s, self._watch_item_s(quick, now, began))
+        elif part is not None:
             running_s = now - began
             # At least this long, and as likely as not as long again.
             item_s = max(item_s, running_s / len(part.items))
@@ -89,7 +99,6 @@ class Scout:
             wall_s = now - pilot.began
             cpu_s = measure_cpu_s(pilot.thread_id) - pilot.cpu_began
             item_s *= 2
-        n_left = call.source.n_left
         if n_left is None:
             n_left = max(1, call.n_done)
         cpu_share = cpu_s / wall_s if wall_s > 0 and not math.isnan(cpu_s) else 1.0
@@ -102,6 +111,20 @@ class Scout:
             threads_failed=self.known.have_threads_failed(item_s),
             processes_failed=self.processes_failed,
         )
+
+    def _watch_item_s(self, quick: Comprehension, now: float, began: float) -> float:
+        """Return what an item of a part takes that runs, since it was looked at last.
+
+        The average of all that have begun would hide a few heavy ones at the end.
+        """
+        if self._seen is None or self._seen[0] is not quick:
+            self._seen = quick, 0, began, 0.0
+        _, n_before, seen_s, item_s = self._seen
+        if now - seen_s > _SEEN_S:
+            n_begun = quick.n_begun
+            item_s = (now - seen_s) / max(1, n_begun - n_before)
+            self._seen = quick, n_begun, now, item_s
+        return item_s
 
     def look_closer(self, facts: Facts, means: Means) -> Facts:
         """Return the facts with what takes time to find out, while the caller works."""

@@ -1,0 +1,117 @@
+"""Trivial items run as a comprehension, which ends early if they turn out heavy."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections import OrderedDict
+
+import pytest
+
+import daskkit as dk
+from daskkit.run import known
+from daskkit.run.job import Job
+from daskkit.run.quick import Comprehension, is_quick
+from daskkit.run.source import Window
+
+N = 300_000
+KINDS = {
+    "list": lambda n: list(range(n)),
+    "tuple": lambda n: tuple(range(n)),
+    "range": range,
+    "window": lambda n: Window(list(range(-5, n)), 5, n + 5),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cut_loses_no_item_and_repeats_none(kind):
+    """Wherever another thread cuts, what has begun is done and nothing else is."""
+    for i in range(20):
+        some = Comprehension(lambda x: (x,), KINDS[kind](N))
+        timer = threading.Timer(0.0005 * i, some.cut)
+        timer.start()
+        results = some.run()
+        timer.join()
+        assert results == [(x,) for x in range(some.n_begun)]
+
+
+def test_cut_while_an_item_raises():
+    """The guilty item is known although the rest was called off meanwhile."""
+
+    def fail(x):
+        if x == 70:
+            some.cut()
+            raise ValueError(x)
+
+    some = Comprehension(fail, range(N))
+    with pytest.raises(ValueError, match="70"):
+        some.run()
+    assert some.n_begun == 71
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"star": True}, {"collect": True}, {"retries": 1}, {"each": lambda a, b: None}],
+)
+def test_only_where_an_error_ends_all(changed):
+    """Whatever needs the results before an error gets them."""
+    assert is_quick(Job(abs, "abs"), range(N))
+    assert not is_quick(Job(abs, "abs", **changed), range(N))
+
+
+def test_only_for_what_can_be_cut():
+    """A window in the midst of a list has no iterator that could be moved."""
+    assert not is_quick(Job(abs, "abs"), Window(list(range(N)), 0, N - 1))
+
+
+@pytest.mark.parametrize("kind", ["list", "tuple", "range"])
+def test_heavy_items_after_trivial_ones_are_shared(shared_client, monkeypatch, kind):
+    """The calling thread had taken all items; what it has not begun goes to workers."""
+
+    def func(x):
+        if x >= N:
+            deadline = time.perf_counter() + 0.02
+            while time.perf_counter() < deadline:
+                pass
+        return os.getpid()
+
+    monkeypatch.setattr(known, "_known", OrderedDict())  # so that it is watched at once
+    pids = dk.map(func, KINDS[kind](N + 100))
+    assert len(pids) == N + 100
+    assert set(pids[:1000]) == {os.getpid()}
+    assert set(pids[-50:]) - {os.getpid()}
+
+
+def test_each_item_is_executed_once_in_order():
+    """Trivial items are, too."""
+    count = itertools.count()
+    assert dk.map(lambda _: next(count), range(N), where="inline") == list(range(N))
+
+
+@pytest.mark.parametrize("index", [0, 5_000, N - 1])
+def test_error_names_its_item(index):
+    """The error is the loop's, with the item and how many had finished."""
+
+    def divide(x):
+        return 1 // (x - index)
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        dk.map(divide, range(N))
+    (note,) = caught.value.__notes__
+    assert note.startswith(f"raised by item {index} (value {index}) in this process; ")
+    assert f"{index} of {N} items had finished" in note.replace(",", "")
+
+
+def test_stop_iteration_keeps_its_traceback():
+    """It is an item's error like any other."""
+
+    def stop(x):
+        if x == 50_000:
+            raise StopIteration
+        return x
+
+    with pytest.raises(StopIteration) as caught:
+        dk.map(stop, range(N), where="inline")
+    assert "item 50000" in caught.value.__notes__[0]
