@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 import daskkit as dk
@@ -93,6 +95,18 @@ class Mixed:
 
 
 def mix(workloads):
-    """Return one workload with the items of several, so that a peer starts once."""
-    items = [(w.name, item) for w in workloads for item in w.items]
-    return dk.Workload("mixed", Mixed(workloads), items)
+    """Return a workload of no items, with which a back end starts for all of these."""
+    return dk.Workload("mixed", Mixed(workloads), [])
+
+
+def hand_over(backend, workload):
+    """Let a back end that was started for a mix run one of its workloads.
+
+    What takes seconds to start so starts once for all.
+    """
+    if hasattr(backend, "_func"):  # it keeps the function that it was started with
+        workload = dataclasses.replace(
+            workload,
+            items=[(workload.name, item) for item in workload.items],
+        )
+    backend._workload = workload
