@@ -8,6 +8,12 @@ import numpy as np
 
 import daskkit as dk
 
+# Back ends that take seconds to start: tests start them once for all workloads.
+SLOW_STARTERS = {
+    "joblib-loky", "ipyparallel", "ray", "ray-pool", "dask-processes", "dask-bag",
+    "dask-delayed", "dask-futures", "joblib-dask", "daskkit",
+}  # fmt: skip
+
 
 def square(x):
     return x * x

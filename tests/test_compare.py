@@ -23,7 +23,6 @@ from daskkit.comparison import match as match_module
 from daskkit.comparison.contestant import Contestant, ContestantError
 from daskkit.comparison.warden import Warden
 from daskkit.errors import DaskkitError
-from daskkit.samples.registry import names as sample_names
 
 COLUMNS = [
     "backend",
@@ -497,14 +496,3 @@ def test_json_is_plain(comparison, tmp_path):
     """The file is ordinary JSON with the kind and format on top."""
     document = json.loads(comparison.save(tmp_path / "x.json").read_text())
     assert (document["kind"], document["format"]) == ("daskkit comparison", 1)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", sample_names())
-def test_every_back_end_gives_a_checked_result_on_every_sample(name):
-    """On real data all rows are ok, which they only are after a check."""
-    comparison = dk.compare(dk.sample(name), n_workers=2, repeats=1)
-    statuses = {row.backend: (row.status, row.error) for row in comparison.summaries}
-    assert len(statuses) == 10
-    assert set(statuses.values()) == {("ok", None)}

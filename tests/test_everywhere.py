@@ -19,21 +19,16 @@ import pytest
 import daskkit as dk
 from daskkit.backends.registry import GROUPS, load_backend, parse_spec
 from daskkit.comparison.contestant import Contestant, ContestantError
-from daskkit.comparison.leftovers import find_processes, remove_segments
 from daskkit.comparison.ledger import make_ledger
+from daskkit.comparison.leftovers import find_processes, remove_segments
 from daskkit.comparison.warden import Warden
 from daskkit.errors import WorkloadError
 from daskkit.samples.registry import names as sample_names
-from tests.contract import FAILING, ROWS, WORKLOADS
+from tests.contract import FAILING, ROWS, SLOW_STARTERS, WORKLOADS
 from tests.one_start import OneStart
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-# These take seconds to start, so they start once for all workloads.
-SLOW_STARTERS = {
-    "joblib-loky", "ipyparallel", "ray", "ray-pool", "dask-processes", "dask-bag",
-    "dask-delayed", "dask-futures", "joblib-dask", "daskkit",
-}  # fmt: skip
 # What takes longest comes first.
 SPECS = sorted(
     GROUPS["all"], key=lambda spec: parse_spec(spec).name not in SLOW_STARTERS
