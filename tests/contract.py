@@ -14,6 +14,9 @@ SLOW_STARTERS = {
     "dask-delayed", "dask-futures", "joblib-dask", "daskkit",
 }  # fmt: skip
 
+# Bytes; five of them are no graph that Dask would warn of.
+LARGE = 1_500_000
+
 
 def square(x):
     return x * x
@@ -33,6 +36,10 @@ def compiled_square():
 
 def reciprocal(x):
     return 1 / x
+
+
+def first(array):
+    return float(array[0])
 
 
 def join(results):
@@ -69,6 +76,14 @@ WORKLOADS = {
         combine=join,
         vectorized=lambda xs: "",
         compiled=lambda: str,
+    ),
+    # Large enough to be shared instead of sent.
+    "large items": dk.Workload(
+        "large",
+        first,
+        [np.full(LARGE // 8, number, float) for number in range(5)],
+        vectorized=lambda xs: [first(x) for x in xs],
+        compiled=lambda: first,
     ),
     "lambda": dk.Workload(
         "lambda",
