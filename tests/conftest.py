@@ -28,6 +28,21 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Let what takes long come first where several processes share the tests.
+
+    Else the last one would be busy for long after the others.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=_is_quick)
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _adopt_orphans():
     """Make processes whose parent has died children of this one, so that they show."""
