@@ -6,8 +6,11 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+from dask.multiprocessing import get_context
 
 import daskkit as dk
 from daskkit.testing import LeakWatch, adopt_orphans
@@ -73,6 +76,21 @@ def shared_client(_private_temporary_folder):
         _shared.append(client)
         yield client
         _shared.clear()
+
+
+@pytest.fixture(scope="session")
+def process_pool(_private_temporary_folder):
+    """Yield two processes for Dask's scheduler of processes, started once a session."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ProcessPoolExecutor(2, mp_context=get_context()) as pool,
+    ):
+        # As Dask does for a pool of its own, so that all hash alike.
+        patch.setenv("PYTHONHASHSEED", "6640")
+        # Long enough that there have to be two.
+        list(pool.map(time.sleep, [0.2, 0.2]))
+        patch.undo()
+        yield pool
 
 
 @pytest.fixture(autouse=True)
