@@ -11,6 +11,12 @@ PEERS = ipyparallel joblib mpire numba ray
 CHAOS_S = 180
 # More than there are cores: most tests wait for processes to start.
 JOBS = 3
+# A test that hangs fails, and the others go on. pytest-xdist waits for ever once it has put
+# another process in the place of one that died, so it may not; nor may the whole take longer
+# than LIMIT_S (macOS has no command for that).
+LIMIT_S = 2400
+LIMIT = $(if $(shell command -v timeout),timeout --foreground -k 30 $(LIMIT_S))
+PARALLEL = -n $(JOBS) --dist loadgroup --max-worker-restart 0 --timeout-method signal
 
 # Tests start some thousand interpreters, each of which would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -38,7 +44,7 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format
 
 unit: $(VENV)/.dev ## Run the tests and doctests
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+	$(LIMIT) $(BIN)/python -m pytest -q $(PARALLEL)
 
 oldest: $(VENV)/oldest/.made ## Compare apply with the oldest pandas that is supported
 	@! test -x $(VENV)/oldest/bin/python || \

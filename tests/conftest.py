@@ -6,8 +6,11 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+from dask.multiprocessing import get_context
 
 import daskkit as dk
 from daskkit.testing import LeakWatch, adopt_orphans
@@ -26,6 +29,21 @@ def pytest_report_header() -> list[str]:
         + ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names),
         f"cores: {dk.usable_cores()} usable of {os.cpu_count()}",
     ]
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Let what takes long come first where several processes share the tests.
+
+    Else the last one would be busy for long after the others.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=_is_quick)
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,6 +76,21 @@ def shared_client(_private_temporary_folder):
         _shared.append(client)
         yield client
         _shared.clear()
+
+
+@pytest.fixture(scope="session")
+def process_pool(_private_temporary_folder):
+    """Yield two processes for Dask's scheduler of processes, started once a session."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ProcessPoolExecutor(2, mp_context=get_context()) as pool,
+    ):
+        # As Dask does for a pool of its own, so that all hash alike.
+        patch.setenv("PYTHONHASHSEED", "6640")
+        # Long enough that there have to be two.
+        list(pool.map(time.sleep, [0.2, 0.2]))
+        patch.undo()
+        yield pool
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 import daskkit as dk
+
+# Back ends that take seconds to start: tests start them once for all workloads.
+SLOW_STARTERS = {
+    "joblib-loky", "ipyparallel", "ray", "ray-pool", "dask-processes", "dask-bag",
+    "dask-delayed", "dask-futures", "joblib-dask", "daskkit",
+}  # fmt: skip
+
+# Bytes; five of them are no graph that Dask would warn of.
+LARGE = 1_500_000
 
 
 def square(x):
@@ -25,6 +36,10 @@ def compiled_square():
 
 def reciprocal(x):
     return 1 / x
+
+
+def first(array):
+    return float(array[0])
 
 
 def join(results):
@@ -62,6 +77,14 @@ WORKLOADS = {
         vectorized=lambda xs: "",
         compiled=lambda: str,
     ),
+    # Large enough to be shared instead of sent.
+    "large items": dk.Workload(
+        "large",
+        first,
+        [np.full(LARGE // 8, number, float) for number in range(5)],
+        vectorized=lambda xs: [first(x) for x in xs],
+        compiled=lambda: first,
+    ),
     "lambda": dk.Workload(
         "lambda",
         lambda x: x + 1,
@@ -93,6 +116,18 @@ class Mixed:
 
 
 def mix(workloads):
-    """Return one workload with the items of several, so that a peer starts once."""
-    items = [(w.name, item) for w in workloads for item in w.items]
-    return dk.Workload("mixed", Mixed(workloads), items)
+    """Return a workload of no items, with which a back end starts for all of these."""
+    return dk.Workload("mixed", Mixed(workloads), [])
+
+
+def hand_over(backend, workload):
+    """Let a back end that was started for a mix run one of its workloads.
+
+    What takes seconds to start so starts once for all.
+    """
+    if hasattr(backend, "_func"):  # it keeps the function that it was started with
+        workload = dataclasses.replace(
+            workload,
+            items=[(workload.name, item) for item in workload.items],
+        )
+    backend._workload = workload

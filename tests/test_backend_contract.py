@@ -18,13 +18,23 @@ from daskkit.backends.registry import (
     parse_spec,
     parse_specs,
 )
-from tests.contract import FAILING, WORKLOADS, square
+from tests.contract import (
+    FAILING,
+    SLOW_STARTERS,
+    WORKLOADS,
+    hand_over,
+    mix,
+    square,
+)
 
 # Other libraries are tested where they run in comparisons, in processes of their own:
-# tests/test_peers.py.
+# tests/test_everywhere.py.
 HOSTED = [name for name in names() if load_backend(name).requires]
+OURS = [s for s in dict.fromkeys([*DEFAULT_SPECS, *names()]) if s not in HOSTED]
+# Clusters and fresh interpreters.
+SLOW_SPECS = [s for s in OURS if parse_spec(s).name in SLOW_STARTERS]
 SPECS = [
-    *(s for s in dict.fromkeys([*DEFAULT_SPECS, *names()]) if s not in HOSTED),
+    *(s for s in OURS if s not in SLOW_SPECS),
     "multiprocessing:start_method=spawn",
     "dask-bag:processes=no",
     "dask-threads:chunksize=3",
@@ -46,7 +56,6 @@ def _start(spec, workload):
     return backend
 
 
-@pytest.mark.timeout(180)
 def test_results_equal_the_loop(spec):
     """Empty input, one item, fewer items than workers, order, combine: as the loop."""
     for name, workload in WORKLOADS.items():
@@ -74,6 +83,27 @@ def test_stop_twice_and_stop_before_start(spec):
     parse_spec(spec).make(2).stop()
     backend = _start(spec, WORKLOADS["one item"])
     backend.stop()
+    backend.stop()
+
+
+@pytest.mark.parametrize("spec", SLOW_SPECS)
+def test_the_contract_in_one_start(spec):
+    """Those that take seconds to start keep all of that, too, started once."""
+    backend = parse_spec(spec).make(2)
+    backend.stop()
+    workloads = [*WORKLOADS.values(), FAILING]
+    backend.start(mix(workloads))
+    try:
+        for workload in WORKLOADS.values():
+            hand_over(backend, workload)
+            for _ in range(2):
+                dk.check_equal(backend.run(), workload.loop())
+            assert isinstance(backend.setting, str)
+        hand_over(backend, FAILING)
+        with pytest.raises(ZeroDivisionError):
+            backend.run()
+    finally:
+        backend.stop()
     backend.stop()
 
 

@@ -23,7 +23,6 @@ from daskkit.comparison import match as match_module
 from daskkit.comparison.contestant import Contestant, ContestantError
 from daskkit.comparison.warden import Warden
 from daskkit.errors import DaskkitError
-from daskkit.samples.registry import names as sample_names
 
 COLUMNS = [
     "backend",
@@ -42,6 +41,10 @@ COLUMNS = [
     "peak_memory_bytes",
     "error",
 ]
+
+
+# One process makes the comparison that they look at.
+_shares_a_comparison = pytest.mark.xdist_group("comparison")
 
 
 def _square(x):
@@ -69,6 +72,7 @@ def comparison(_private_temporary_folder):
     return dk.compare(workload, n_workers=2, repeats=5)
 
 
+@_shares_a_comparison
 @pytest.mark.timeout(240)
 def test_every_built_in_back_end_is_ok(comparison):
     """All rows have a checked result, times, CPU seconds and memory."""
@@ -97,12 +101,14 @@ def test_every_built_in_back_end_is_ok(comparison):
     assert (table["median_s"] <= table["high_s"]).all()
 
 
+@_shares_a_comparison
 def test_every_round_has_a_repeat_of_each(comparison):
     """Rounds are interleaved: each back end has one repeat in each of them."""
     for run in comparison.runs:
         assert [repeat.round for repeat in run.repeats] == [0, 1, 2, 3, 4]
 
 
+@_shares_a_comparison
 def test_it_shows_itself(comparison):
     """The text has the table and the verdict, the HTML is static."""
     text = repr(comparison)
@@ -113,6 +119,7 @@ def test_it_shows_itself(comparison):
     assert "<script" not in html
 
 
+@_shares_a_comparison
 @pytest.mark.parametrize("status", ["ok", "failed"])
 def test_a_saved_comparison_is_the_same_again(comparison, tmp_path, status):
     """JSON holds everything: the loaded one is equal and shows itself alike."""
@@ -125,6 +132,7 @@ def test_a_saved_comparison_is_the_same_again(comparison, tmp_path, status):
     assert "NaN" not in path.read_text()
 
 
+@_shares_a_comparison
 def test_report_names_every_row(comparison, tmp_path):
     """The page holds the verdict and all back ends."""
     page = comparison.save(tmp_path / "x.html").read_text()
@@ -158,6 +166,7 @@ def test_load_of_a_missing_file(tmp_path):
         dk.load(tmp_path / "none.json")
 
 
+@_shares_a_comparison
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -441,7 +450,7 @@ SCRIPT = textwrap.dedent(
     """
     import daskkit as dk, time
     def slow(x):
-        time.sleep(0.2)
+        time.sleep(0.05)
         return x
     print("ready", flush=True)
     work = dk.Workload("slow", slow, range(20))
@@ -451,8 +460,18 @@ SCRIPT = textwrap.dedent(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("after_s", [1.0, 6.0, 14.0])
+@pytest.mark.parametrize(
+    ("how", "after_s"),
+    [
+        # Amid the loop, while others start, and amid rounds.
+        (signal.SIGKILL, 1.0),
+        (signal.SIGKILL, 3.0),
+        (signal.SIGKILL, 6.0),
+        (signal.SIGTERM, 3.0),
+        (signal.SIGINT, 1.0),
+        (signal.SIGINT, 6.0),
+    ],
+)
 def test_killed_caller_leaves_nothing(how, after_s, tmp_path):
     """However the caller goes, all of its contestants, frozen ones too, go with it."""
     script = tmp_path / "script.py"
@@ -493,18 +512,8 @@ def test_works_without_a_script(how):
     assert (done.stdout, done.stderr) == ("['ok', 'ok', 'ok']\n", "")
 
 
+@_shares_a_comparison
 def test_json_is_plain(comparison, tmp_path):
     """The file is ordinary JSON with the kind and format on top."""
     document = json.loads(comparison.save(tmp_path / "x.json").read_text())
     assert (document["kind"], document["format"]) == ("daskkit comparison", 1)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", sample_names())
-def test_every_back_end_gives_a_checked_result_on_every_sample(name):
-    """On real data all rows are ok, which they only are after a check."""
-    comparison = dk.compare(dk.sample(name), n_workers=2, repeats=1)
-    statuses = {row.backend: (row.status, row.error) for row in comparison.summaries}
-    assert len(statuses) == 10
-    assert set(statuses.values()) == {("ok", None)}

@@ -31,16 +31,13 @@ SCHEDULERS = ["synchronous", "threads", "processes", "distributed"]
 
 
 @pytest.fixture(params=SCHEDULERS)
-def compute(request, shared_client, monkeypatch):
+def compute(request, shared_client, process_pool):
     """Return a function that computes Dask objects on one of Dask's schedulers."""
-    scheduler = request.param
-    if scheduler == "distributed":
-        scheduler = shared_client
-    if scheduler == "processes":  # Dask sets it in this process, and leaves it
-        monkeypatch.setenv("PYTHONHASHSEED", "6640")
+    scheduler = shared_client if request.param == "distributed" else request.param
+    options = {"pool": process_pool} if scheduler == "processes" else {}
 
     def compute(*lazy_objects):
-        results = dask.compute(*lazy_objects, scheduler=scheduler)
+        results = dask.compute(*lazy_objects, scheduler=scheduler, **options)
         return results[0] if len(lazy_objects) == 1 else results
 
     return compute

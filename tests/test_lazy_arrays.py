@@ -14,12 +14,11 @@ from daskkit import lazy
 
 
 @pytest.fixture(params=["synchronous", "threads", "processes", "distributed"])
-def compute(request, shared_client, monkeypatch):
+def compute(request, shared_client, process_pool):
     """Return a function that computes Dask objects on one of Dask's schedulers."""
-    # Dask sets it in this process, and leaves it.
-    monkeypatch.setenv("PYTHONHASHSEED", "6640")
     scheduler = shared_client if request.param == "distributed" else request.param
-    return lambda graph: dask.compute(graph, scheduler=scheduler)[0]
+    options = {"pool": process_pool} if scheduler == "processes" else {}
+    return lambda graph: dask.compute(graph, scheduler=scheduler, **options)[0]
 
 
 def smooth(block):

@@ -34,16 +34,25 @@ def _with_pandas(case):
     return _answer(lambda: getattr(case.make(), method)(case.func, **kwargs))
 
 
-def _lazily(case, scheduler):
+@pytest.fixture(params=["threads", "processes", "distributed"])
+def where(request, shared_client, process_pool):
+    """Return the arguments of ``compute`` that choose a scheduler."""
+    if request.param == "distributed":
+        return {"scheduler": shared_client}
+    options = {"pool": process_pool} if request.param == "processes" else {}
+    return {"scheduler": request.param, **options}
+
+
+def _lazily(case, **where):
     graph = lazy.apply(case.make(), case.func, **case.kwargs, npartitions=3)
     assert isinstance(graph, Delayed)
-    return graph.compute(scheduler=scheduler)
+    return graph.compute(**where)
 
 
-def _check_all(cases, scheduler):
+def _check_all(cases, **where):
     wrong = []
     for case in cases:
-        lazily = functools.partial(_lazily, case, scheduler)
+        lazily = functools.partial(_lazily, case, **where)
         try:
             check_same(_answer(lazily), _with_pandas(case))
         except AssertionError as error:
@@ -54,18 +63,14 @@ def _check_all(cases, scheduler):
 @pytest.mark.parametrize("kind", CASES)
 def test_every_case_as_pandas(kind):
     """An answer that is computed later is what pandas returns, or raises, at once."""
-    _check_all(CASES[kind], "synchronous")
+    _check_all(CASES[kind], scheduler="synchronous")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", ["threads", "processes", "distributed"])
 @pytest.mark.parametrize("kind", CASES)
-def test_some_cases_on_other_schedulers(shared_client, monkeypatch, scheduler, kind):
+def test_some_cases_on_other_schedulers(where, kind):
     """So it is wherever it is computed."""
-    monkeypatch.setenv("PYTHONHASHSEED", "6640")  # Dask sets it here, and leaves it
-    step = 100 if scheduler == "processes" else 20
-    cases = CASES[kind][::step]
-    _check_all(cases, shared_client if scheduler == "distributed" else scheduler)
+    _check_all(CASES[kind][::20], **where)
 
 
 def _fail(*_args):
@@ -127,15 +132,12 @@ def test_several_columns_of_windows_are_finished_together():
     pd.testing.assert_frame_equal(graph.compute(scheduler="threads"), expected)
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "processes", "distributed"])
-def test_an_error_names_the_row(shared_client, monkeypatch, scheduler):
+def test_an_error_names_the_row(where):
     """The row's number and label go along to where it fails."""
-    monkeypatch.setenv("PYTHONHASHSEED", "6640")  # Dask sets it here, and leaves it
     frame = pd.DataFrame({"a": [3, 1, 0]}, index=list("xyz"))
     graph = lazy.apply(frame, lambda row: 1 // int(row.a), axis=1)
-    scheduler = shared_client if scheduler == "distributed" else scheduler
     with pytest.raises(ZeroDivisionError) as caught:
-        graph.compute(scheduler=scheduler)
+        graph.compute(**where)
     assert caught.value.__notes__[-1] == "raised by row 2 (label 'z')"
 
 

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from multiprocessing import Pipe
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import psutil
 
@@ -64,6 +64,9 @@ class Contestant:
         Variables that the back end needs; see `Backend.environment`.
     """
 
+    #: The module that its process runs.
+    module: ClassVar = "daskkit.comparison.runner"
+
     def __init__(
         self, warden: Warden, environment: Mapping[str, str] | None = None
     ) -> None:
@@ -78,7 +81,7 @@ class Contestant:
         descriptor = theirs.fileno()
         os.set_inheritable(descriptor, True)  # noqa: FBT003 - has no keyword
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "daskkit.comparison.runner", str(descriptor)],
+            [sys.executable, "-m", self.module, str(descriptor)],
             # One BLAS thread a worker, for all alike; and the same order of sets and
             # dicts in all processes.
             env={

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["Passage", "charge"]
 
 # Bytes that take longer than at this many a second wait for something else than for
-# their way: a small message is handed over late, and not carried slowly.
+# their way: a small message is handed over late, and not carried slowly. So 1 MB is
+# charged with 20 ms of transfer at most, and what is beyond that stays a dispatch gap.
+# From the end of packing to the begin of opening, the median of arrays of 50 MB on two
+# busy cores was 55 MB/s with Dask's own processes, the slowest of all back ends, 170 to
+# 250 through a scheduler (Dask, ipyparallel), 420 to 480 through a pipe and 2,600 by
+# shared memory; of arrays of 100 kB it was 2 to 14 through a scheduler, whose turn they
+# wait for. A network slower than this shows as a gap, not as transfer.
 _SLOWEST_BYTES_S = 50e6
 
 

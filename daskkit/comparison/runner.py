@@ -150,9 +150,8 @@ def _describe(error: BaseException) -> str:
     return f"{line} ({'; '.join(notes)})" if notes else line
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, runner: _Runner) -> None:
     """Answer commands until the parent says "exit" or is gone."""
-    runner = _Runner()
     while True:
         try:
             command, arguments = connection.recv()
@@ -169,14 +168,20 @@ def _serve(connection: Connection) -> None:
         connection.send(reply)
 
 
-def main() -> None:
-    """Serve the parent at the other end of an inherited file descriptor."""
+def main(runner: _Runner | None = None) -> None:
+    """Serve the parent at the other end of an inherited file descriptor.
+
+    Parameters
+    ----------
+    runner : object, optional
+        Its methods are the commands; without one, those of a comparison.
+    """
     # Ctrl-C belongs to the parent, which ends this process in good order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)  # noqa: FBT003 - has no keyword
     with Connection(descriptor) as connection:
-        _serve(connection)
+        _serve(connection, runner or _Runner())
 
 
 if __name__ == "__main__":

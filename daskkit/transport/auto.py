@@ -26,6 +26,7 @@ __all__ = [
     "Packer",
     "forget_cached",
     "pack",
+    "pack_bytes",
     "unpack",
     "unpack_once",
 ]
@@ -82,6 +83,33 @@ def pack(value: Any, *, home: Place | None = None) -> Packed:
     """
     is_near = home is None or home == contact.find_place()
     return _pack(value, _put_together if is_near else _put_nowhere)
+
+
+def pack_bytes(value: Any) -> Packed:
+    """Return an object in a form that shares nothing: all of its bytes travel.
+
+    For receivers whom nobody would keep shared memory for until they have opened it.
+
+    Parameters
+    ----------
+    value : object
+        Anything that can be pickled.
+
+    Returns
+    -------
+    Packed
+
+    Raises
+    ------
+    UnpicklableError
+        Naming the part that can't be pickled.
+
+    Examples
+    --------
+    >>> pack_bytes(b"x" * 2_000_000).segments()
+    set()
+    """
+    return _pack(value, _put_nowhere)
 
 
 class Packer:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from daskkit.transport.auto import pack, unpack
+from daskkit.transport.auto import pack, pack_bytes, unpack
+from daskkit.transport.contact import running_clients
 
 if TYPE_CHECKING:
     from daskkit.transport.auto import Packed
@@ -18,7 +19,8 @@ class Carried:
 
     Building a graph copies nothing, and neither does Dask's own threaded scheduler.
     When the graph is sent to a cluster the value is packed: what is large goes into
-    shared memory once, however many tasks use it.
+    shared memory once, however many tasks use it. Dask's own pool of processes is sent
+    all bytes.
 
     Parameters
     ----------
@@ -53,7 +55,12 @@ class Carried:
         return self._value if self._packed is None else unpack(self._packed)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        packed = pack(self._value) if self._packed is None else self._packed
+        packed = self._packed
+        if packed is None:
+            # Shared memory has to outlive this pickle. A client sees to that, and then
+            # its scheduler; with Dask's pool of processes nobody does, and the memory
+            # would be gone before a process has opened it.
+            packed = (pack if running_clients() else pack_bytes)(self._value)
         return _receive, (packed, self._token)
 
 
