@@ -318,7 +318,7 @@ def report(*, files: tuple[str, ...], report: Path) -> None:
       daskkit report pi.json words.json -o report.html
     """  # noqa: D301 - \b is click's sign for "keep these lines", not an escape
     from daskkit.comparison.result import load
-    from daskkit.report.page import save_page
+    from daskkit.pages.page import save_page
 
     save_page(report, [load(file).section() for file in files])
     click.echo(f"Report: {report.resolve()}")
@@ -519,7 +519,7 @@ def _measure_all(
     report: Path | None,
 ) -> list[_T]:
     """Measure samples one after the other, print what comes out and write the files."""
-    from daskkit.report.page import save_page
+    from daskkit.pages.page import save_page
 
     for target in targets.values():
         check_free(target)

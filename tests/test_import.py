@@ -74,7 +74,7 @@ def test_type_checkers_see_every_public_name():
 def test_compare_stays_a_function_whatever_is_imported_first():
     """No subpackage hides a public function of the same name."""
     out = _run(
-        "import daskkit.comparison.stats, daskkit.report.page, daskkit.samples;"
+        "import daskkit.comparison.stats, daskkit.pages.page, daskkit.samples;"
         "import daskkit; print(callable(daskkit.compare), callable(daskkit.load))"
     )
     assert out == "True True"

@@ -19,7 +19,7 @@ ROWS = [
     ["comparison"],
     ["backends", "dashboard", "samples"],
     ["arrays", "frames", "graphs"],
-    ["run", "report"],
+    ["run", "pages"],
     ["transport", "records", "arguments", "checks", "loop", "progress", "files"],
     ["accounts", "errors", "units"],
 ]

@@ -17,15 +17,15 @@ from daskkit.comparison.ledger import make_ledger
 from daskkit.comparison.pictures import KINDS
 from daskkit.errors import ArgumentError, DaskkitError
 from daskkit.graphs.outline import outline
-from daskkit.report import browser as browser_module
-from daskkit.report import theme
-from daskkit.report.categories import plot_categories
-from daskkit.report.coordinates import plot_coordinates
-from daskkit.report.figures import plot_speedups, plot_wall_times
-from daskkit.report.graph import plot_graph
-from daskkit.report.ledgers import plot_ledgers, plot_timeline
-from daskkit.report.picture import Picture
-from daskkit.report.scalings import plot_scaling
+from daskkit.pages import browser as browser_module
+from daskkit.pages import theme
+from daskkit.pages.categories import plot_categories
+from daskkit.pages.coordinates import plot_coordinates
+from daskkit.pages.figures import plot_speedups, plot_wall_times
+from daskkit.pages.graph import plot_graph
+from daskkit.pages.ledgers import plot_ledgers, plot_timeline
+from daskkit.pages.picture import Picture
+from daskkit.pages.scalings import plot_scaling
 from tests.browser import browser, missing_browser, severe_messages
 from tests.made import make_comparison, make_run, make_trace
 

@@ -15,10 +15,10 @@ import pytest
 
 from daskkit.accounts import Ledger, Point
 from daskkit.errors import DaskkitError
+from daskkit.pages import figures, theme
+from daskkit.pages.page import format_fragment, format_page, save_page
+from daskkit.pages.section import Section
 from daskkit.records import Host, Repeat, Run, Summary
-from daskkit.report import figures, theme
-from daskkit.report.page import format_fragment, format_page, save_page
-from daskkit.report.section import Section
 from tests.browser import browser, missing_browser, resize, severe_messages
 
 NAN = math.nan
@@ -365,7 +365,7 @@ def test_fragment_bars_are_to_scale():
 
 def test_report_imports_no_bokeh_before_a_page_is_made():
     """Importing the page module is cheap."""
-    code = "import sys, daskkit.report.page; sys.exit('bokeh' in sys.modules)"
+    code = "import sys, daskkit.pages.page; sys.exit('bokeh' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
     from bokeh.plotting import figure
 
+    from daskkit.pages.picture import Picture
+    from daskkit.pages.section import Section
     from daskkit.records import Run
-    from daskkit.report.picture import Picture
-    from daskkit.report.section import Section
 
 __all__ = ["KINDS", "draw"]
 
@@ -52,10 +52,10 @@ def draw(
     ArgumentError
         If there is no such kind.
     """
-    from daskkit.report import figures
-    from daskkit.report.ledgers import plot_ledgers, plot_timeline
-    from daskkit.report.picture import Picture
-    from daskkit.report.runs import plot_measures, plot_statuses
+    from daskkit.pages import figures
+    from daskkit.pages.ledgers import plot_ledgers, plot_timeline
+    from daskkit.pages.picture import Picture
+    from daskkit.pages.runs import plot_measures, plot_statuses
 
     if kind not in KINDS:
         msg = f"there is no picture {kind!r}; there are: {', '.join(KINDS)}"

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from daskkit.accounts import Prediction
-    from daskkit.report.picture import Picture
-    from daskkit.report.section import Section
+    from daskkit.pages.picture import Picture
+    from daskkit.pages.section import Section
 
 __all__ = ["Comparison", "load", "read_comparison"]
 
@@ -258,7 +258,7 @@ class Comparison:
 
         Returns
         -------
-        daskkit.report.picture.Picture
+        daskkit.pages.picture.Picture
             Its ``save("x.png")`` and ``save("x.html")`` write it to a file.
 
         Raises
@@ -322,7 +322,7 @@ class Comparison:
         """
         target = check_report_path(path)
         if target.suffix == ".html":
-            from daskkit.report.page import save_page
+            from daskkit.pages.page import save_page
 
             return save_page(target, [self.section()])
         return save_document(target, self)
@@ -332,9 +332,9 @@ class Comparison:
 
         Returns
         -------
-        daskkit.report.section.Section
+        daskkit.pages.section.Section
         """
-        from daskkit.report.section import Section
+        from daskkit.pages.section import Section
 
         return Section(
             workload=self.workload,
@@ -379,7 +379,7 @@ class Comparison:
         return "\n".join([self.workload, *lines, "", self.verdict()])
 
     def _repr_html_(self) -> str:
-        from daskkit.report.page import format_fragment
+        from daskkit.pages.page import format_fragment
 
         return format_fragment(self.section())
 

@@ -20,7 +20,7 @@ from daskkit.comparison.result import Comparison, read_comparison
 from daskkit.comparison.scaled_verdict import format_scaling
 from daskkit.comparison.stats import ratio_interval
 from daskkit.errors import ArgumentError, DaskkitError
-from daskkit.report.page import save_page
+from daskkit.pages.page import save_page
 from daskkit.units import format_count, format_ratio, format_seconds
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from daskkit.accounts import Prediction
+    from daskkit.pages.picture import Picture
+    from daskkit.pages.section import Section
     from daskkit.records import Run
-    from daskkit.report.picture import Picture
-    from daskkit.report.section import Section
 
 __all__ = ["Scaling"]
 
@@ -262,7 +262,7 @@ class Scaling:
 
         Returns
         -------
-        daskkit.report.picture.Picture
+        daskkit.pages.picture.Picture
             With the ideal line and the laws.
 
         Raises
@@ -270,8 +270,8 @@ class Scaling:
         ArgumentError
             If there is no such kind, or it was not measured.
         """
-        from daskkit.report.picture import Picture
-        from daskkit.report.scalings import plot_scaling
+        from daskkit.pages.picture import Picture
+        from daskkit.pages.scalings import plot_scaling
 
         if kind not in _KINDS:
             msg = f"there is no picture {kind!r}; there are: {', '.join(_KINDS)}"
@@ -318,7 +318,7 @@ class Scaling:
 
         Returns
         -------
-        daskkit.report.section.Section
+        daskkit.pages.section.Section
         """
         scalings = [("Speed-up of the same work", self.points, self.laws)]
         if self.weak:

@@ -8,7 +8,7 @@ import numbers
 from typing import TYPE_CHECKING, Any, Final
 
 from daskkit.errors import ArgumentError
-from daskkit.report.theme import SERIES, color
+from daskkit.pages.theme import SERIES, color
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from bokeh.models import ColumnDataSource, TapTool
 from bokeh.models.ranges import Range1d
 
-from daskkit.report.dimensions import (
+from daskkit.pages.dimensions import (
     choose_dimensions,
     make_dimension,
     style_rows,
 )
-from daskkit.report.theme import (
+from daskkit.pages.theme import (
     BESIDE_A_MARK,
     add_texts,
     add_tips,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from bokeh.plotting import figure
 
-    from daskkit.report.dimensions import Dimension
+    from daskkit.pages.dimensions import Dimension
 
 __all__ = ["add_headings", "plot_coordinates"]
 

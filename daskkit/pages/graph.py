@@ -12,8 +12,8 @@ from bokeh.models import BasicTicker, ColumnDataSource
 from bokeh.models.annotations import Title
 from bokeh.models.ranges import Range1d
 
-from daskkit.report.dimensions import style_rows
-from daskkit.report.theme import FONT, SERIES, add_tips, color, make_plot
+from daskkit.pages.dimensions import style_rows
+from daskkit.pages.theme import FONT, SERIES, add_tips, color, make_plot
 from daskkit.units import format_count
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from bokeh.models import ColumnDataSource, FixedTicker, PlainText
 from bokeh.models.ranges import Range1d
 
 from daskkit.accounts import PARTS
-from daskkit.report.theme import (
+from daskkit.pages.theme import (
     PART_LOOKS,
     add_legend,
     add_tips,

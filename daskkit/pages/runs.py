@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from daskkit.report.categories import plot_categories
-from daskkit.report.coordinates import plot_coordinates
+from daskkit.pages.categories import plot_categories
+from daskkit.pages.coordinates import plot_coordinates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bokeh.plotting import figure
 
-    from daskkit.report.section import Section
+    from daskkit.pages.section import Section
 
 __all__ = ["COLUMN_LABELS", "list_runs", "plot_measures", "plot_statuses"]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bokeh.plotting import figure
     from jinja2 import Environment
 
-    from daskkit.report.section import Section
+    from daskkit.pages.section import Section
 
 __all__ = ["format_fragment", "format_page", "save_page"]
 
@@ -56,7 +56,7 @@ def format_page(sections: Sequence[Section], title: str | None = None) -> str:
     """
     from bokeh.resources import Resources
 
-    from daskkit.report import figures, theme
+    from daskkit.pages import figures, theme
 
     heading = "Parallel back ends, compared" if title is None else title
     parts = [_describe(section, f"c{n}") for n, section in enumerate(sections, start=1)]
@@ -146,7 +146,7 @@ def save_page(
 
 def _describe(section: Section, anchor: str) -> dict[str, Any]:
     """Return what the page's template needs to show one comparison."""
-    from daskkit.report import figures
+    from daskkit.pages import figures
 
     rows = section.summaries
     drawn = [row for row in rows if figures.is_drawn(row)]
@@ -177,8 +177,8 @@ def _describe(section: Section, anchor: str) -> dict[str, Any]:
 
 def _describe_extras(section: Section, anchor: str) -> list[dict[str, Any]]:
     """Return the figures that only some comparisons have."""
-    from daskkit.report.ledgers import plot_ledgers
-    from daskkit.report.scalings import plot_scaling
+    from daskkit.pages.ledgers import plot_ledgers
+    from daskkit.pages.scalings import plot_scaling
 
     extras = []
     if section.ledgers:
@@ -214,7 +214,7 @@ def _describe_all(sections: Sequence[Section]) -> list[dict[str, Any]]:
     """Return the figures of all runs together, where there is more than one section."""
     if len(sections) < 2:  # noqa: PLR2004 - one section shows its own runs
         return []
-    from daskkit.report.runs import plot_measures, plot_statuses
+    from daskkit.pages.runs import plot_measures, plot_statuses
 
     return [
         {

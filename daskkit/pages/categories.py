@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from bokeh.models import ColumnDataSource, TapTool
 from bokeh.models.ranges import Range1d
 
-from daskkit.report.coordinates import add_headings
-from daskkit.report.dimensions import (
+from daskkit.pages.coordinates import add_headings
+from daskkit.pages.dimensions import (
     choose_dimensions,
     order_categories,
     style_rows,
 )
-from daskkit.report.theme import (
+from daskkit.pages.theme import (
     BESIDE_A_MARK,
     add_texts,
     add_tips,

@@ -16,7 +16,7 @@ from bokeh.resources import Resources
 
 from daskkit.errors import DaskkitError
 from daskkit.files import check_writable, write_bytes, write_text
-from daskkit.report.browser import take_screenshot
+from daskkit.pages.browser import take_screenshot
 
 if TYPE_CHECKING:
     import os
@@ -64,7 +64,7 @@ class Picture:
 
     Examples
     --------
-    >>> from daskkit.report.theme import make_plot
+    >>> from daskkit.pages.theme import make_plot
     >>> Picture("Nothing", make_plot("Time (s)", "", height=200)).height_px
     230
     """

@@ -20,7 +20,7 @@ from bokeh.models import (
 )
 from bokeh.models.annotations import Span
 
-from daskkit.report.theme import color, make_plot, style_axis
+from daskkit.pages.theme import color, make_plot, style_axis
 from daskkit.units import format_ratio, format_seconds
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bokeh.models import ColumnDataSource, FixedTicker
 from bokeh.models.ranges import Range1d
 
-from daskkit.report.theme import add_legend, add_tips, color, make_plot
+from daskkit.pages.theme import add_legend, add_tips, color, make_plot
 from daskkit.units import format_ratio
 
 if TYPE_CHECKING:
