@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import dataclasses
+import functools
 import os
+import sys
 import time
 
 import dask.config
@@ -31,6 +35,43 @@ class CrashesWhenSent:
         os._exit(9)
 
 
+class CrashesWhenRebuilt:
+    """Ends whatever process rebuilds it."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __setstate__(self, state):
+        ctypes.string_at(0)
+
+
+class ExitsWhenRebuilt:
+    """Does what ends a program, but is only an exception."""
+
+    def __setstate__(self, state):
+        sys.exit("no")
+
+    def __getstate__(self):
+        return {"a": 1}
+
+
+class HangsWhenRebuilt:
+    """Is never there."""
+
+    def __setstate__(self, state):
+        time.sleep(600)
+
+    def __getstate__(self):
+        return {"a": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    """Has nothing to say of how it is rebuilt; what it holds has."""
+
+    held: object
+
+
 def _end_unless(pid):
     if os.getpid() != pid:
         os._exit(9)
@@ -43,6 +84,12 @@ def _itself(x):
 
 def _crash_at_37(x):
     return CrashesWhenSent() if x == 37 else x
+
+
+def _hold_at_37(cls, x):
+    return Holder(
+        {"deep": [cls(x) if cls is CrashesWhenRebuilt else cls()]} if x == 37 else x
+    )
 
 
 def _combine(results):
@@ -74,6 +121,13 @@ CASES = {
 }
 
 
+DOING = {
+    "argument": "took in",
+    "argument, in one batch": "took in",
+    "result": "packed the result of",
+}
+
+
 def test_object_that_ends_a_worker_is_named():
     """Not before each worker has died for ever: its item is found, the others are done."""
     with dk.cluster(n_workers=2) as client:
@@ -82,13 +136,41 @@ def test_object_that_ends_a_worker_is_named():
             (failure,) = results.failures
             assert failure.index == 37, name
             assert isinstance(failure.error, dk.WorkerDiedError), name
-            assert "took in or sent back item 37" in str(failure.error), name
+            assert f"{DOING[name]} item 37" in str(failure.error), name
             assert "exit code 9" in str(failure.error), name
             assert [one for one in results if one is not failure] == [
                 x for x in range(100) if x != 37
             ], name
         assert dk.map(abs, range(-5, 0), where="cluster") == [5, 4, 3, 2, 1]
         assert len(client.nthreads()) >= 1
+
+
+def test_result_that_would_end_the_caller():
+    """It ends a worker that tries it first: item, direction and type are named."""
+    func = functools.partial(_hold_at_37, CrashesWhenRebuilt)
+    with dk.cluster(n_workers=2):
+        results = dk.map(func, range(60), where="cluster", on_error="collect")
+        (failure,) = results.failures
+        assert failure.index == 37
+        assert isinstance(failure.error, dk.WorkerDiedError)
+        text = str(failure.error)
+        assert "tried to rebuild the result of item 37 (value 37)" in text
+        assert "with tests.test_faults_objects.CrashesWhenRebuilt" in text
+        assert "SIGSEGV" in text
+        good = [one.held for one in results if one is not failure]
+        assert good == [x for x in range(60) if x != 37]
+
+
+def test_result_whose_rebuilding_exits_or_hangs():
+    """An error that says so; the caller goes on."""
+    with dk.cluster(n_workers=2):
+        func = functools.partial(_hold_at_37, ExitsWhenRebuilt)
+        with pytest.raises(dk.DaskkitError, match="result of item 37 can't be rebuilt"):
+            dk.map(func, range(60), where="cluster")
+        func = functools.partial(_hold_at_37, HangsWhenRebuilt)
+        with pytest.raises(dk.ItemTimeoutError, match="rebuild the result of item 37"):
+            dk.map(func, range(60), where="cluster", timeout=0.5)
+        assert dk.map(abs, range(-3, 0), where="cluster") == [3, 2, 1]
 
 
 def test_combine_that_ends_a_worker():

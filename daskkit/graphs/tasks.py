@@ -12,6 +12,7 @@ import cloudpickle
 
 from daskkit.errors import RemoteError
 from daskkit.run.job import run_chunk
+from daskkit.run.trial import try_first
 from daskkit.transport.bag import is_on_wire, leave_worker
 from daskkit.transport.partition import Partition
 
@@ -87,6 +88,8 @@ class Step:
             error = caught[0].error
             error.add_note(f"raised by {what}{self.place}")
             _raise(error)
+        if is_on_wire():
+            try_first(results)
         if self.combine is None:
             return results
         return leave_worker(self.combine(list(results)))

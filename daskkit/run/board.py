@@ -15,7 +15,7 @@ import struct
 import sys
 import time
 
-__all__ = ["N_SLOTS", "Board"]
+__all__ = ["N_SLOTS", "OPENS", "SENDS", "TRIES", "Board", "make_file"]
 
 #: Batches that a lane may hold: one executes, one waits.
 N_SLOTS = 2
@@ -30,10 +30,19 @@ _DONE = struct.Struct("<q")
 _DONE_AT = _CLAIM_AT + _CLAIM.size
 # A slot: first item that is not claimed, and end of the batch.
 _SLOT = struct.Struct("<qq")
-# The slot whose items are being opened, or results packed, plus 1.
+# The slot whose items or results are handled, plus 1; which of `OPENS`, `SENDS` and
+# `TRIES`; since when.
 _HANDLED_AT = _STATE.size
-_HANDLED = struct.Struct("<q")
+_HANDLED = struct.Struct("<qqd")
 _SLOTS_AT = 64
+# The types of the results that are tried: a length and a text.
+_TYPES_AT = 512
+_TYPES = struct.Struct("<q1024s")
+
+#: What a lane does with a batch besides executing it: it opens the items, packs the
+#: results, or tries whether these can be rebuilt.
+OPENS, SENDS, TRIES = range(3)
+
 # A lane that is frozen while it claims must not hold up the caller.
 _LOCK_PATIENCE_S = 0.005
 
@@ -127,6 +136,19 @@ class Board:
         return handled - 1 if handled else None
 
     @property
+    def handling(self) -> tuple[int, float]:
+        """What is done with that slot, such as `OPENS`, and since when."""
+        _, stage, began = _HANDLED.unpack_from(self._map, _HANDLED_AT)
+        return stage, began
+
+    @property
+    def types(self) -> str:
+        """The types of the results that were tried last."""
+        length, text = _TYPES.unpack_from(self._map, _TYPES_AT)
+        names: str = text[:length].decode(errors="replace")
+        return names
+
+    @property
     def n_done(self) -> int:
         """Items that the lane has executed."""
         done: int = _DONE.unpack_from(self._map, _DONE_AT)[0]
@@ -138,12 +160,17 @@ class Board:
         """Say which process this is."""
         _STATE.pack_into(self._map, 0, os.getpid(), 0, 0, 0.0, 0)
 
-    def handle(self, slot: int | None) -> None:
+    def handle(self, slot: int | None, stage: int = OPENS, types: str = "") -> None:
         """Say that code of the items' or results' classes runs, or None does any more.
 
         It may end the process, as the items themselves may.
         """
-        _HANDLED.pack_into(self._map, _HANDLED_AT, 0 if slot is None else slot + 1)
+        if stage == TRIES:
+            text = types.encode(errors="replace")[:1024]
+            _TYPES.pack_into(self._map, _TYPES_AT, len(text), text)
+        handled = 0 if slot is None else slot + 1
+        began = time.perf_counter()
+        _HANDLED.pack_into(self._map, _HANDLED_AT, handled, stage, began)
 
     def claim(self, slot: int, n_items: int) -> tuple[int, int]:
         """Return the next items to execute, first and end; equal if none are left."""

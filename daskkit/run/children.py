@@ -27,6 +27,7 @@ from daskkit.run.interrupts import (
 from daskkit.run.lane import JobMessage, open_and_serve, serve
 from daskkit.run.lanes import ProcessLane
 from daskkit.run.link import Link
+from daskkit.run.offspring import end_offspring, lead_session
 from daskkit.transport.contact import find_place
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def _be_child(  # noqa: PLR0917 - an inner part of fork_lanes
     try:
         _die_with(parent)
         ignore_interrupt()  # it belongs to the caller
+        lead_session()
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -213,6 +215,7 @@ def main(link: int, board_fd: int, parent: int) -> None:
     """
     _die_with(parent)
     ignore_interrupt()
+    lead_session()
     _print_lines()
     caller = Link(socket.socket(fileno=link))
     try:
@@ -235,6 +238,9 @@ def end_lanes(lanes: Sequence[ProcessLane]) -> None:
     for lane in lanes:
         lane.kill()
         lane.cause()
+        # One that has done its work may leave something behind, as a loop may.
+        if lane.is_lost or lane.batches:
+            end_offspring(lane.pid)
 
 
 def _make_lane(

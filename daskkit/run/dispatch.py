@@ -38,6 +38,10 @@ _STEAL_S = 0.002
 # How often an idle lane looks whether another is stuck.
 _STEAL_LOOK_S = 0.01
 _TIMEOUT_LOOK_S = 0.02
+# How much longer than an item it may take to open or to pack a batch, and to try its
+# results: large ones take their time, but not for the latter.
+_HANDLED_S = 5.0
+_TRIED_S = 1.0
 # A worker that has died comes back within seconds, or not at all.
 _RETURN_S = 30.0
 _RETURN_LOOK_S = 0.25
@@ -351,7 +355,7 @@ class Dispatcher:
         if answer.payload is not None:
             try:
                 results = unpack(answer.payload, last=True)
-            except Exception as reason:  # noqa: BLE001 - whatever a user's class raises
+            except (Exception, SystemExit) as reason:  # noqa: BLE001 - whatever a user's class raises
                 self._unopened(lane, batch, reason, "result")
                 return
         for index, dumped, attempts in answer.failures:
@@ -409,13 +413,17 @@ class Dispatcher:
         if timeout is None:
             return
         for lane in self.lanes:
-            running = lane.running
-            if running is None or not isinstance(lane, ProcessLane):
+            if not isinstance(lane, ProcessLane) or lane.pid in self._overdue:
                 continue
-            start, _, began = running
-            is_over = time.perf_counter() - began > timeout
-            if is_over and lane.pid not in self._overdue:
-                self._overdue[lane.pid] = start
+            running = lane.running
+            if running is None:
+                # Code of its class may hang, too; large items just take their time.
+                more_s = _TRIED_S if lane.is_trying else _HANDLED_S
+                if lane.handled_s > timeout + more_s:
+                    self._overdue[lane.pid] = -1
+                    lane.kill()
+            elif time.perf_counter() - running[2] > timeout:
+                self._overdue[lane.pid] = running[0]
                 lane.kill()
 
     def check_freezes(self) -> None:
@@ -433,7 +441,9 @@ class Dispatcher:
     def _lost(self, lane: Lane) -> None:
         """Go on without a lane whose process has ended; its items are not lost."""
         running, handled = lane.running, lane.handled
+        handling = ""
         if isinstance(lane, ProcessLane):
+            handling = lane.describe_handling("{}")
             lane.is_lost = True
             self._drop(lane)
         else:  # a share of the cluster, and no process: only its batches are taken
@@ -443,8 +453,9 @@ class Dispatcher:
         for slot, batch in lane.batches.items():
             batch.close()
             start, stop = batch.part.start, batch.stop
-            if slot == handled and overdue is None and start < stop:
-                self._suspect_whole(batch.part.between(start, stop), lane, cause)
+            if slot == handled and start < stop and running is None:
+                part = batch.part.between(start, stop)
+                self._suspect_whole(part, lane, cause, overdue, handling)
                 continue
             first, end = (start, stop)  # of a task of Dask nobody knows how far it got
             if isinstance(lane, ProcessLane):
@@ -460,12 +471,14 @@ class Dispatcher:
         lane.batches.clear()
         self.expect()
 
-    def _suspect_whole(self, part: Part, lane: Lane, cause: str) -> None:
+    def _suspect_whole(
+        self, part: Part, lane: Lane, cause: str, overdue: int | None, doing: str
+    ) -> None:
         """Try parts again of what a process has died with before or after it ran."""
         n_items = part.stop - part.start
         if n_items == 1:
             part = part._replace(is_suspect=True)
-            self._suspect(part, lane, cause, None, doing="took in or sent back")
+            self._suspect(part, lane, cause, overdue, doing=doing)
             return
         size = -(-n_items // _N_CUTS)
         for start in range(part.start, part.stop, size):
@@ -479,7 +492,7 @@ class Dispatcher:
         cause: str,
         overdue: int | None,
         *,
-        doing: str = "ran",
+        doing: str = "ran {}",
     ) -> None:
         """Try again what a process has died with, until the guilty item is alone."""
         index = part.start
@@ -489,6 +502,8 @@ class Dispatcher:
                 f"{self._call.job.name_item(index, part.items[0])} took longer than "
                 f"its time-out of {timeout} s; its process was ended"
             )
+            if doing != "ran {}":
+                text += f" while it {doing.replace('{}', f'item {index}')}"
             self._fail_item(part, ItemTimeoutError(text), lane.where, 1)
             return
         if len(part.items) > 1:
@@ -503,9 +518,9 @@ class Dispatcher:
         if self._deaths[index] < _MOST_DEATHS:
             self._call.give_back(part)
             return
+        what = self._call.job.name_item(index, part.items[0])
         text = (
-            f"a worker process died while it {doing} "
-            f"{self._call.job.name_item(index, part.items[0])}, "
+            f"a worker process died while it {doing.replace('{}', what)}, "
             f"{self._deaths[index]} times; the last time: {cause}"
         )
         error = WorkerDiedError(text)

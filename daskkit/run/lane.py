@@ -8,6 +8,7 @@ so that the scheduler and the dashboard know who is busy, and with what.
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import socket
@@ -17,12 +18,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from daskkit.run.board import Board
+from daskkit.run.board import SENDS, TRIES, Board
 from daskkit.run.exceptions import dump_error
 from daskkit.run.hosts import is_own_user
 from daskkit.run.job import Caught, Job, run_chunk
 from daskkit.run.link import Link
 from daskkit.run.meter import LaneMeter, metered
+from daskkit.run.trial import Trial
 from daskkit.transport.auto import pack, unpack, unpack_once
 from daskkit.transport.contact import Place, find_place
 from daskkit.transport.errors import UnpicklableError
@@ -273,7 +275,7 @@ class _NoBoard:
     def finished(self, n_items: int) -> None:
         """Do nothing: nobody looks."""
 
-    def handle(self, slot: int | None) -> None:
+    def handle(self, slot: int | None, stage: int = 0, types: str = "") -> None:
         """Do nothing, as above."""
 
 
@@ -294,7 +296,9 @@ def run_task(job: Packed, order: Order) -> TaskAnswer:
     opened: Job = unpack_once(job)
     with metered(_find_worker(), opened.name, is_task=True) as meter:
         board = _NoBoard(order)
-        return TaskAnswer(_execute(order, board, opened, None, job.place, meter))
+        return TaskAnswer(
+            _execute(order, board, opened, None, job.place, meter, Trial())
+        )
 
 
 def serve(
@@ -330,6 +334,7 @@ def serve(
     """
     board.enter()
     meter = meter or LaneMeter(job.name)
+    trial = Trial()
     # The caller opens the shared memory of an answer when it receives it, and it has
     # by the time that it uses the slot again.
     held: dict[int, Answer] = {}
@@ -339,7 +344,7 @@ def serve(
             if order is None:
                 return True
             held.pop(order.slot, None)
-            answer = _execute(order, board, job, items, home, meter)
+            answer = _execute(order, board, job, items, home, meter, trial)
             held[order.slot] = answer
             board.handle(None)
             link.send_whole(pickle.dumps(answer, 5))
@@ -356,6 +361,7 @@ def _execute(  # noqa: PLR0917 - an inner part of serve
     everything: Sequence[Any] | None,
     home: Place | None,
     meter: LaneMeter,
+    trial: Trial,
 ) -> Answer:
     """Execute one batch, as far as nobody withdraws it."""
     meter.open_batch()
@@ -400,7 +406,7 @@ def _execute(  # noqa: PLR0917 - an inner part of serve
     caught = _run_claims(order, board, job, batch, results, meter)
     meter.pack_results()
     items_s = time.perf_counter() - items_began
-    board.handle(slot)
+    board.handle(slot, SENDS)
     stop = start + len(results)
     failures = [
         (start + offset, dump_error(error), attempts)
@@ -419,7 +425,10 @@ def _execute(  # noqa: PLR0917 - an inner part of serve
         except BaseException as error:  # noqa: BLE001 - whatever a user's function raises
             return answer(stop, None, failures, error)
     try:
-        return answer(stop, pack(payload, home=home), failures)
+        packed = trial.pack(
+            payload, home, items_s, functools.partial(board.handle, slot, TRIES)
+        )
+        return answer(stop, packed, failures)
     except BaseException as error:  # noqa: BLE001 - whatever a user's class raises
         if job.combine is not None:
             return answer(stop, None, failures, error)

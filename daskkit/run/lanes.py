@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from daskkit.run.batches import DIRECT, TASK, HandOver
-from daskkit.run.board import N_SLOTS, Board
+from daskkit.run.board import N_SLOTS, OPENS, SENDS, TRIES, Board
 from daskkit.run.exceptions import load_error
 from daskkit.run.lane import Order
 
@@ -191,6 +191,29 @@ class ProcessLane(Lane):
     def handled(self) -> int | None:
         """The slot whose items it opens or whose results it packs; None for none."""
         return None if self._is_closed else self.board.handled
+
+    @property
+    def handled_s(self) -> float:
+        """For how long it has been opening items or packing results, in seconds."""
+        if self.handled is None:
+            return 0.0
+        return time.perf_counter() - self.board.handling[1]
+
+    @property
+    def is_trying(self) -> bool:
+        """Whether it tries, or has tried last, if results can be rebuilt."""
+        return not self._is_closed and self.board.handling[0] == TRIES
+
+    def describe_handling(self, what: str) -> str:
+        """Return what it was doing with an item that it did not execute."""
+        if self._is_closed:
+            return ""
+        stage, _ = self.board.handling
+        if stage == OPENS:
+            return f"took in {what}"
+        if stage == SENDS:
+            return f"packed the result of {what}"
+        return f"tried to rebuild the result of {what}, with {self.board.types}"
 
     @property
     def n_waiting(self) -> int:

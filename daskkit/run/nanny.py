@@ -25,6 +25,7 @@ from distributed import LocalCluster, Nanny
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from daskkit.run.interrupts import block_interrupt, ignore_interrupt
+from daskkit.run.offspring import end_offspring, lead_session
 from daskkit.run.threads import import_threadpoolctl, thread_variables
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class WorkerNanny(Nanny):
             ends[self._worker_pid] = End(exitcode, self._excess_bytes, limit)
             while len(ends) > _MOST_ENDS:
                 ends.popitem(last=False)
+            end_offspring(self._worker_pid)
         super()._on_worker_exit_sync(exitcode)  # type: ignore[no-untyped-call] # as above
 
 
@@ -155,6 +157,7 @@ class LimitBlas(WorkerPlugin):
         """Apply the limits in a worker's process, once, before its first task."""
         del worker
         ignore_interrupt()
+        lead_session()
         # distributed makes it a daemon of multiprocessing's, which may not have any
         # children: a task could use no Pool. The nanny ends it in any case.
         process: Any = multiprocessing.current_process()

@@ -10,6 +10,7 @@ import contextlib
 import copyreg
 import io
 import itertools
+import operator
 import pickle
 import sys
 import threading
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import ModuleType
 
-__all__ = ["Dumped", "copy_buffer", "describe", "dump", "load", "note"]
+__all__ = ["Dumped", "copy_buffer", "describe", "dump", "load", "note", "noted_types"]
 
 #: Arrays below this size are left to NumPy's own reducer: a bytes object copied along
 #: with the stream costs less than a buffer of its own.
@@ -70,6 +71,8 @@ class _Current(threading.local):
     def __init__(self) -> None:
         self.dumped: Dumped | None = None
         self.container: weakref.ref[Any] | None = None
+        #: The types that are met, if somebody wants to know.
+        self.types: set[type] | None = None
 
 
 _current = _Current()
@@ -88,6 +91,32 @@ def note(keep: object) -> None:
     """
     if _current.dumped is not None:
         _current.dumped.notes.append(keep)
+
+
+@contextlib.contextmanager
+def noted_types() -> Iterator[set[type]]:
+    """Note the types of all objects that this thread pickles in the context.
+
+    Yields
+    ------
+    set of type
+        Filled by `dump`; without the built-in types that pickle knows by itself, such
+        as numbers, texts and lists, and without exact arrays and pandas objects.
+
+    Examples
+    --------
+    >>> from fractions import Fraction
+    >>> with noted_types() as types:
+    ...     dumped = dump([1, {"a": Fraction(1, 2)}])
+    >>> types
+    {<class 'fractions.Fraction'>}
+    """
+    outer, types = _current.types, set[type]()
+    _current.types = types
+    try:
+        yield types
+    finally:
+        _current.types = outer
 
 
 def dump(value: Any) -> Dumped:
@@ -234,7 +263,9 @@ def _dump_into(dumped: Dumped, value: Any) -> None:
     _current.container = None
     file = io.BytesIO()
     pickler = cloudpickle.Pickler(file, protocol=5, buffer_callback=collect)
-    table = {**table, **cloudpickle.Pickler.dispatch_table}
+    for cls, reducer in cloudpickle.Pickler.dispatch_table.items():
+        if _current.types is None or cls not in copyreg.dispatch_table:
+            table[cls] = reducer
     table[types.CodeType] = _reduce_code
     # Its class has an attribute of that name, which hides the pickler's own slot: an
     # ordinary assignment would change nothing.
@@ -329,8 +360,29 @@ def _reducers() -> dict[type, Callable[[Any], Any]]:
             for name in ("DataFrame", "Series"):
                 table[getattr(pandas, name)] = _reduce_pandas
         _tables[key] = table
+    if _current.types is not None:
+        return _NotingTable(_tables[key])
     # A dict, looked up in C; a ChainMap would cost a microsecond for each object.
     return {**_tables[key], **copyreg.dispatch_table}
+
+
+_reduce_itself = operator.methodcaller("__reduce_ex__", pickle.HIGHEST_PROTOCOL)
+
+
+class _NotingTable(dict[type, Any]):
+    """A dispatch table that notes each type which is not in it when it is first met.
+
+    From then on it has a reducer for it that does what pickle would do: all but the
+    first object of a type cost no more than without.
+    """
+
+    def __missing__(self, cls: type) -> Any:
+        if issubclass(cls, type):
+            raise KeyError(cls)  # a metaclass: classes are pickled by their names
+        assert _current.types is not None
+        _current.types.add(cls)
+        self[cls] = copyreg.dispatch_table.get(cls, _reduce_itself)
+        return self[cls]
 
 
 def _numpy() -> ModuleType:
