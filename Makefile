@@ -7,11 +7,13 @@ PIP = $(PY) -m pip --disable-pip-version-check --python $(BIN)/python install -q
 REPORT = reports/comparison.html
 # The extra "peers", one by one: one that can't be installed here is a row that says so.
 PEERS = ipyparallel joblib mpire numba ray
-# Two processes a core: most tests wait for clusters to start.
-JOBS = 2
+# Seconds of `make chaos`, its other long tests aside.
+CHAOS_S = 180
+# More than there are cores: most tests wait for processes to start.
+JOBS = 3
 
 .DEFAULT_GOAL = help
-.PHONY: help compare test check format unit oldest notebooks bench docs clean
+.PHONY: help compare test check format unit oldest chaos notebooks bench docs clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -38,6 +40,9 @@ unit: $(VENV)/.dev ## Run the tests and doctests
 oldest: $(VENV)/oldest/.made ## Compare apply with the oldest pandas that is supported
 	@! test -x $(VENV)/oldest/bin/python || \
 	  $(VENV)/oldest/bin/python -m pytest -q -m 'not slow' -W default tests/test_frames.py tests/test_lazy_frames.py
+
+chaos: $(VENV)/.dev ## Kill, freeze and hold up workers at random for minutes
+	DASKKIT_CHAOS=$(CHAOS_S) $(BIN)/python -m pytest -rA --tb=short tests/test_chaos.py tests/test_faults_size.py tests/test_faults_time.py
 
 notebooks: $(VENV)/.dev ## Execute the notebooks
 	$(BIN)/python -m pytest -q tests/test_notebooks.py

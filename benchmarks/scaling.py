@@ -65,11 +65,16 @@ def run_batch(first: int, stop: int) -> tuple[Any, Stamp]:
 def run_call(pool: Any, n_workers: int, n_items: int) -> Trace:
     """Execute the whole sample on a pool, stamped."""
     edges = np.linspace(0, n_items, min(BATCHES, n_items) + 1).astype(int).tolist()
-    began_s = time.perf_counter()
+    began_s, cpu_s = time.perf_counter(), time.process_time()
     parts = pool.starmap(run_batch, itertools.pairwise(edges), chunksize=1)
-    ended_s = time.perf_counter()
-    stamps = [stamp for _, stamp in parts]
-    return make_trace(stamps, n_workers=n_workers, began_s=began_s, ended_s=ended_s)
+    ended_s, cpu_s = time.perf_counter(), time.process_time() - cpu_s
+    return make_trace(
+        [stamp for _, stamp in parts],
+        n_workers=n_workers,
+        began_s=began_s,
+        ended_s=ended_s,
+        caller_cpu_s=cpu_s,
+    )
 
 
 def measure(name: str, size: str) -> dict[int, list[Trace]]:
@@ -95,11 +100,13 @@ def check_sample(name: str, size: str) -> str:
     """Predict each number of workers from the other one; return the worse word."""
     traces = measure(name, size)
     fastest = {n: min(some, key=_wall) for n, some in traces.items()}
-    given = min(map(_cpu_share, fastest.values()))
+    cores = dk.usable_cores()
+    given = min(_cpu_share(trace, cores) for trace in fastest.values())
     words = []
     for known, asked in ((1, 2), (2, 1)):
         walls = [trace.wall_s for trace in traces[known]]
-        told = simulate(estimate_costs(fastest[known], walls), n_workers=asked)
+        costs = estimate_costs(fastest[known], walls, cores=cores)
+        told = simulate(costs, n_workers=asked, cores=cores)
         real_s = fastest[asked].wall_s
         error = told.wall_s / real_s - 1
         ledger = make_ledger(fastest[asked])
@@ -145,9 +152,9 @@ def _wall(trace: Trace) -> float:
     return trace.wall_s
 
 
-def _cpu_share(trace: Trace) -> float:
-    busy_s = sum(stamp.end_s - stamp.start_s for stamp in trace.stamps)
-    return sum(stamp.cpu_s for stamp in trace.stamps) / busy_s
+def _cpu_share(trace: Trace, cores: int) -> float:
+    """Return what workers had of a core, but for what the caller took of it."""
+    return estimate_costs(trace, cores=cores).cpu_share
 
 
 if __name__ == "__main__":

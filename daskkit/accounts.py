@@ -41,7 +41,8 @@ _ROUNDING = 1e-6
 class Stamp:
     """One batch on one worker: when, what, and how many bytes it took."""
 
-    #: Who executed it: one name for each thread that can execute items.
+    #: Who executed it: one name for each thread that can execute items, its process
+    #: and a dash before it.
     worker: str
     #: When its first item was begun, in seconds since the call began.
     start_s: float
@@ -53,15 +54,20 @@ class Stamp:
     first: int
     #: How many items it has, one after the other.
     n_items: int
-    #: Bytes that were sent to the worker for it, and back.
+    #: Size in memory of the inputs that came from another process for it, and of the
+    #: results that went to one; 0 where they stay, as on threads.
     bytes_in: int = 0
     bytes_out: int = 0
-    #: Seconds for which the worker opened the input before `start_s` and packed the
-    #: results after `end_s`; 0 where that can't be seen, which makes them gaps.
+    #: Seconds before `start_s` for which the worker had nothing to execute because
+    #: something was packed or opened: its input, its last results, or by the caller
+    #: whatever it was; 0 where that can't be seen, which makes them gaps.
     serialise_s: float = 0.0
-    #: Seconds for which the bytes were on their way while the worker waited for them;
-    #: 0 where that can't be seen.
+    #: Seconds before `start_s` for which its input, or its last results, were on their
+    #: way, and the worker had nothing to execute; 0 where that can't be seen.
     transfer_s: float = 0.0
+    #: The same two after `end_s`, of a worker's last batch.
+    last_serialise_s: float = 0.0
+    last_transfer_s: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +85,12 @@ class Trace:
     #: When the caller handed over the first batch, in seconds since the call began;
     #: NaN where that can't be seen: the start of the first batch then stands for it.
     prepared_s: float = math.nan
+    #: CPU seconds of the caller's process, items that it executed aside; NaN where that
+    #: wasn't measured.
+    caller_cpu_s: float = math.nan
+    #: Core-seconds by activity, as the library itself has counted them meanwhile, and
+    #: for a moment longer; empty where it counts nothing.
+    counted: tuple[tuple[str, float], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +120,7 @@ class Ledger:
     #: Items were being executed, but not on the CPU: they waited for the GIL, for a
     #: disk or a network, for pages, or for a core that someone else had.
     waiting_s: float = 0.0
-    #: Inputs were opened and results packed.
+    #: Inputs or results were packed or opened, by the worker or by the caller.
     serialise_s: float = 0.0
     #: Bytes were on their way, and the worker waited for them.
     transfer_s: float = 0.0

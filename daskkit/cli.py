@@ -388,8 +388,8 @@ def doctor() -> None:
 def cluster(*, n_workers: int | None, name: str, dashboard_port: int) -> None:
     """Start a local cluster with a dashboard, and keep it until Ctrl-C.
 
-    Only this machine can reach it. The file by which it is found can be read by you
-    alone.
+    Only this machine can reach it, and of its users only you: the file by which it is
+    found holds a secret, and can be read by you alone.
 
     \b
     Examples:
@@ -406,7 +406,8 @@ def cluster(*, n_workers: int | None, name: str, dashboard_port: int) -> None:
         ):
             address = client.scheduler_info(n_workers=0)["address"]
             page = f"{client.dashboard_link.removesuffix('/status')}/daskkit"
-            with named.publish(name, address, page):
+            secret = getattr(client.security, "secret", b"").hex()
+            with named.publish(name, address, page, secret):
                 click.echo(f"Scheduler: {address}")
                 click.echo(f"Dashboard: {page}")
                 click.echo(f"In Python: daskkit.cluster({name!r})")

@@ -183,6 +183,8 @@ class Run:
     leftovers: str | None = None
     #: One warm execution seen from inside, or None if no batch was stamped.
     trace: Trace | None = None
+    #: Start-up and first execution together, seen from inside, or None.
+    cold_trace: Trace | None = None
 
     @property
     def cold_s(self) -> float:

@@ -220,7 +220,7 @@ def _frame_cases():
         enumerate(raw),
         (0, 1),
     ):
-        if (name, i) == ("mixed", 0):
+        if name == "mixed" and i in {0, 10}:
             continue  # NumPy can't store a text before another column raises
         yield Case(
             f"{name}, raw {i}, axis={axis}",

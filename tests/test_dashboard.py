@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import dask
@@ -28,6 +29,8 @@ from daskkit.dashboard.page import PAGES
 from daskkit.dashboard.parts import format_calls, format_headline, format_slowest
 from daskkit.errors import ClusterError
 from tests.browser import browser, missing_browser, severe_messages
+
+_ALONE = "DASKKIT_TEST_ALONE"
 
 # How long anything may take that happens within a second on an idle machine.
 PATIENCE_S = 40
@@ -191,8 +194,29 @@ def test_page_goes_on_after_the_death_of_a_worker(driver):
 @pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.parametrize("n_workers", [0, 64])
-def test_page_works_with_any_number_of_workers(driver, tmp_path, n_workers):
+def test_page_works_with_any_number_of_workers(n_workers):
     """Nobody, or many threads in one process: no error, and tasks of Dask count."""
+    # Of its own: other tests leave threads and clusters in this one.
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    test = f"{__file__}::test_in_a_process_of_its_own[{n_workers}]"
+    done = subprocess.run(
+        [*command, test],
+        check=False,  # its output is shown below
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, _ALONE: "1"},
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(_ALONE not in os.environ, reason="is started by the test above")
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.parametrize("n_workers", [0, 64])
+def test_in_a_process_of_its_own(driver, tmp_path, n_workers):
+    """What the test above wants to see."""
     with plain_cluster(tmp_path, n_workers) as client:
         assert install(client) == install(client) == address(client)
         show(driver, client)

@@ -33,6 +33,7 @@ DOCUMENTS = [
         "docs/frames.md",
         "docs/lazy.md",
         "docs/peers.md",
+        "docs/reliability.md",
         "docs/samples.md",
         "docs/verbs.md",
     )

@@ -15,7 +15,7 @@ ROWS = [
     ["cli"],
     ["cli_options"],
     ["__init__"],  # the public names, loaded lazily
-    ["doctor", "lazy", "verbs"],
+    ["doctor", "lazy", "testing", "verbs"],
     ["comparison"],
     ["backends", "dashboard", "samples"],
     ["arrays", "frames", "graphs"],

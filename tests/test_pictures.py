@@ -14,18 +14,20 @@ import daskkit as dk
 from daskkit.accounts import PARTS, Ledger, Point, Stamp, Trace
 from daskkit.comparison.laws import fit_law, fit_laws, speedup
 from daskkit.comparison.ledger import make_ledger
+from daskkit.comparison.pictures import KINDS
 from daskkit.errors import ArgumentError, DaskkitError
 from daskkit.graphs.outline import outline
 from daskkit.report import browser as browser_module
 from daskkit.report import theme
 from daskkit.report.categories import plot_categories
 from daskkit.report.coordinates import plot_coordinates
+from daskkit.report.figures import plot_speedups, plot_wall_times
 from daskkit.report.graph import plot_graph
 from daskkit.report.ledgers import plot_ledgers, plot_timeline
 from daskkit.report.picture import Picture
 from daskkit.report.scalings import plot_scaling
 from tests.browser import browser, missing_browser, severe_messages
-from tests.made import make_trace
+from tests.made import make_comparison, make_run, make_trace
 
 HOSTILE = "<script>alert('x')</script>&\"$$\\alpha$$"
 TIMES = {n: [1 / speedup("usl", n, 0.05, 0.002)] * 5 for n in (1, 2, 4, 8)}
@@ -49,6 +51,20 @@ def make_table(n):
         "status": statuses,
         "wall_s": [math.nan if s == "failed" else rng.random() for s in statuses],
     }
+
+
+def make_rows(n):
+    """Return summaries and runs of so many back ends; of many, some have failed."""
+    runs = [
+        make_run(f"{k} {HOSTILE}", status="failed", error="no", walls=())
+        if k % 7 == 3
+        else make_run(
+            f"{k} {HOSTILE}", walls=[1.0 + 0.001 * k + 0.01 * j for j in range(5)]
+        )
+        for k in range(n)
+    ]
+    comparison = make_comparison(*runs)
+    return comparison.summaries[1:], comparison.runs[1:]
 
 
 # Theme
@@ -308,6 +324,8 @@ def test_browser_that_hangs_is_ended(tmp_path, monkeypatch):
 
 
 FIGURES = {
+    "wall_times": lambda n: plot_wall_times(*make_rows(n)),
+    "speedups": lambda n: plot_speedups(make_rows(n)[0], 2),
     "ledgers": lambda n: plot_ledgers(
         {f"{k} {HOSTILE}": make_ledger(make_trace()) for k in range(n)}
     ),
@@ -323,6 +341,8 @@ FIGURES = {
 }
 # The renderer whose glyphs are counted and pointed at.
 MARKS = {
+    "wall_times": "row",
+    "speedups": "row",
     "ledgers": "compute_s",
     "timeline": "batch",
     "scaling": "measured",
@@ -384,6 +404,8 @@ def find_point(plot, name):
         return (sum(xs) / len(xs), sum(ys) / len(ys)) if len(xs) > 9 else (xs[0], ys[0])
     if "x" in data:
         return data["x"][0], data["y"][0]
+    if not {"left", "start"} & set(data):  # bars from edge to edge
+        return (plot.x_range.start + plot.x_range.end) / 2, data["y"][0]
     left = data.get("left", data.get("start"))[0]
     right = data.get("right", data.get("end"))[0]
     y = data["y"][0] if "y" in data else (data["top"][0] + data["bottom"][0]) / 2
@@ -424,3 +446,40 @@ def test_picture_is_saved_as_an_image(tmp_path):
     assert image.startswith(b"\x89PNG")
     size = int.from_bytes(image[16:20], "big"), int.from_bytes(image[20:24], "big")
     assert size == (640, picture.height_px)
+
+
+def make_full_comparison():
+    """Return a comparison of which there is everything that a figure shows."""
+    return make_comparison(
+        make_run("threads", trace=make_trace()),
+        make_run("broken", status="failed", error="no", walls=()),
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_picture_can_be_had(kind):
+    """A comparison draws each kind by its name, a failed row among the others."""
+    picture = make_full_comparison().plot(kind)
+    assert picture.height_px > 0
+    assert picture._repr_html_().startswith("<iframe srcdoc=")
+
+
+def test_unknown_kinds_are_refused():
+    """The kinds that there are are named."""
+    with pytest.raises(DaskkitError, match="no picture 'pie'; there are: wall_times"):
+        make_full_comparison().plot("pie")
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_each_kind_is_saved_as_an_image(tmp_path):
+    """PNG export works for each kind, at the size of the figure."""
+    reason = missing_browser()
+    if reason:
+        pytest.skip(reason)
+    for kind in KINDS:
+        picture = make_full_comparison().plot(kind)
+        image = picture.save(tmp_path / f"{kind}.png", width=500).read_bytes()
+        assert image.startswith(b"\x89PNG")
+        assert int.from_bytes(image[16:20], "big") == 500
+        assert int.from_bytes(image[20:24], "big") == picture.height_px

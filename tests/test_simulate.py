@@ -182,6 +182,36 @@ def test_without_stamps_nothing_is_known():
         estimate_costs(Trace(1, 1.0, ()))
 
 
+def test_a_caller_that_computes_needs_a_core():
+    """On as many cores as workers it takes its time from them; on more it doesn't."""
+    costs = make_costs([1.0] * 8, caller_cpu_s=2.0)
+    alone = simulate(costs, n_workers=2)
+    roomy = simulate(costs, n_workers=2, cores=3)
+    crowded = simulate(costs, n_workers=2, cores=2)
+    assert alone.wall_s == roomy.wall_s == 4.0
+    assert crowded.wall_s == pytest.approx(5.0)
+    assert crowded.ledger.waiting_s == pytest.approx(2.0)
+    assert crowded.ledger.whole_s == pytest.approx(10.0)
+
+
+def test_more_workers_than_cores_share_them():
+    """Items that sleep are no burden; items that compute take turns."""
+    assert simulate(EVEN, n_workers=8, cores=2).wall_s == pytest.approx(4.0)
+    asleep = dataclasses.replace(EVEN, cpu_share=0.0)
+    assert simulate(asleep, n_workers=8, cores=2).wall_s == pytest.approx(1.0)
+
+
+def test_items_that_waited_for_the_caller_would_not_wait_elsewhere():
+    """What the caller has taken of the workers' cores is not what items cost."""
+    stamps = tuple(Stamp(w, 0.0, 1.25, 1.0, k, 1) for k, w in enumerate("ab"))
+    trace = Trace(2, 1.25, stamps, caller_cpu_s=0.5)
+    crowded = estimate_costs(trace, cores=2)
+    assert crowded.durations_s.tolist() == pytest.approx([1.0, 1.0])
+    assert crowded.cpu_share == pytest.approx(1.0)
+    assert simulate(crowded, n_workers=2, cores=2).wall_s == pytest.approx(1.25)
+    assert estimate_costs(trace, cores=4).durations_s.tolist() == [1.25, 1.25]
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

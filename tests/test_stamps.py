@@ -6,14 +6,17 @@ import math
 import os
 import pickle
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import daskkit as dk
+from daskkit.comparison.books import read_passages, read_ready, read_stamps
 from daskkit.comparison.ledger import make_ledger, make_trace
-from daskkit.comparison.stamps import read_stamps, stamp_workload
+from daskkit.comparison.stamps import size_of, stamp_workload
 
 
 def _nap(x):
@@ -77,14 +80,66 @@ def test_an_item_that_raises_is_stamped_too(tmp_path):
 
 
 def test_items_and_results_time_their_pickles(tmp_path):
-    """Opening an item and packing its result are charged to the item's batch."""
+    """Whoever opens an item or a result notes when it was packed, by whom, its size."""
     array = np.arange(200_000).tolist()
     work = stamp_workload(dk.Workload("list", list, [array]), str(tmp_path))
     (item,) = pickle.loads(pickle.dumps(work.items))
     result = pickle.loads(pickle.dumps(work.func(item)))
     assert result.value == array
-    (stamp,) = read_stamps(str(tmp_path))
-    assert stamp.serialise_s > 0
+    passages = read_passages(str(tmp_path))
+    assert [one.is_result for one in passages] == [False, True]
+    for one in passages:
+        assert one.pack_start_s < one.pack_end_s <= one.open_start_s < one.open_end_s
+        assert one.by_caller
+        assert one.to_caller
+        assert one.n_bytes > 200_000 * 8
+
+
+def test_items_that_are_packed_together_are_one_passage(tmp_path):
+    """Consecutive items that are opened one right after the other are one entry."""
+    work = stamp_workload(dk.Workload("n", len, [bytes(2_000)] * 50), str(tmp_path))
+    pickle.loads(pickle.dumps(work.items))
+    passages = read_passages(str(tmp_path))
+    assert sum(one.n_items for one in passages) == 50
+    assert len(passages) < 10
+    assert sum(one.n_bytes for one in passages) == 50 * 2_000
+    assert read_passages(str(tmp_path), time.perf_counter()) == []
+
+
+def test_small_values_carry_no_times(tmp_path):
+    """It would take as long as to pickle them."""
+    work = stamp_workload(dk.Workload("n", abs, range(50)), str(tmp_path))
+    items = pickle.loads(pickle.dumps(work.items))
+    assert [item.value for item in items] == list(range(50))
+    assert [item.number for item in items] == list(range(50))
+    assert read_passages(str(tmp_path)) == []
+
+
+def test_a_process_tells_when_it_had_the_function(tmp_path):
+    """The start of workers ends when they have imported what the function needs."""
+    work = stamp_workload(dk.Workload("n", abs, [1]), str(tmp_path))
+    began_s = time.perf_counter()
+    assert read_ready(str(tmp_path), began_s) == began_s
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(work.func, work.items[0]).result()
+    ended_s = time.perf_counter()
+    assert began_s < read_ready(str(tmp_path), began_s) < ended_s
+
+
+@pytest.mark.parametrize(
+    ("value", "n_bytes"),
+    [
+        (np.zeros(1_000), 8_000),
+        ("x" * 100, 100),
+        ([b"12345678"] * 1_000, 8_000),
+        (dict.fromkeys(range(1000), b"12345678"), 36_000),
+        (pd.DataFrame({"a": np.zeros(1_000)}), 8_132),
+    ],
+    ids=["array", "text", "list", "dict", "frame"],
+)
+def test_sizes_are_told_without_a_copy(value, n_bytes):
+    """Of long collections the first elements stand for all."""
+    assert size_of(value) == pytest.approx(n_bytes, rel=0.02)
 
 
 def test_vectorised_and_compiled_forms_get_what_they_always_get(tmp_path):

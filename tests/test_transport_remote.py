@@ -211,18 +211,21 @@ def test_silent_holder_is_given_up(shared_client, monkeypatch):
     assert "as it doesn't answer" in message
 
 
-def _worker_command(client):
-    return [
-        sys.executable,
-        "-m",
-        "distributed.cli.dask_worker",
-        client.scheduler.address,
-        "--nthreads=1",
-        "--no-nanny",
-        "--no-dashboard",
-        "--host=127.0.0.1",
-        "--name=elsewhere",
-    ]
+# A worker of the shared cluster that nobody's nanny has started.
+WORKER = """
+import asyncio, os, signal, sys
+from distributed import Worker
+from daskkit.run.secret import SecretSecurity
+async def main():
+    security = SecretSecurity(bytes.fromhex(os.environ["TEST_SECRET"]))
+    async with Worker(sys.argv[1], nthreads=1, host="127.0.0.1", protocol="daskkit",
+                      name="elsewhere", security=security, dashboard=False,
+                      local_directory=sys.argv[2]) as worker:
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGTERM, lambda: asyncio.ensure_future(worker.close()))
+        await worker.finished()
+asyncio.run(main())
+"""
 
 
 NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -252,8 +255,15 @@ def elsewhere(request, shared_client, tmp_path):
             pytest.skip(f"not possible here: {probe.stderr.decode()[-300:]}")
     scratch = Path(environment["TMPDIR"]) / "daskkit-test-scratch"
     process = subprocess.Popen(
-        [*prefix, *_worker_command(shared_client), f"--local-directory={scratch}"],
-        env=environment,
+        [
+            *prefix,
+            sys.executable,
+            "-c",
+            WORKER,
+            shared_client.scheduler.address,
+            scratch,
+        ],
+        env={**environment, "TEST_SECRET": shared_client.security.secret.hex()},
         cwd="/",
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

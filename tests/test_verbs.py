@@ -17,9 +17,9 @@ import pytest
 
 import daskkit as dk
 from daskkit.run import workers
-from daskkit.run.feeder import Feeder
 from daskkit.run.parking import has_parked, take_parked
 from daskkit.run.plan import Means
+from daskkit.run.scout import Scout
 from daskkit.transport.errors import UnpicklableError
 
 CALLER = os.getpid()
@@ -405,7 +405,7 @@ def test_error_is_the_loops_and_names_its_item(shared_client, where):
     (note,) = error.__notes__
     assert note.startswith("raised by item 137 (value 137) in ")
     assert note.endswith(" of 400 items had finished")
-    expected = {"cluster": "worker tcp://127.0.0.1", "inline": "this process"}
+    expected = {"cluster": "worker daskkit://127.0.0.1", "inline": "this process"}
     assert expected.get(where, "") in note
 
 
@@ -535,7 +535,7 @@ def test_function_that_cannot_be_sent_runs_here(shared_client, monkeypatch):
     lock = threading.Lock()
     # On a busy machine threads may seem to pay.
     means = Means(n_cores=2, n_workers=2, ready_s=0.001, threads=False)
-    monkeypatch.setattr(Feeder, "_find_means", lambda _: means)
+    monkeypatch.setattr(Scout, "find_means", lambda _: means)
 
     def func(x):
         with lock:

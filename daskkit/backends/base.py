@@ -127,6 +127,16 @@ class Backend(abc.ABC):
             What `Workload.loop` would return.
         """
 
+    def observe(self) -> dict[str, float]:
+        """Return what the library itself says its workers have done since the start.
+
+        Returns
+        -------
+        dict of str to float
+            Core-seconds by activity, only ever growing; empty where it says nothing.
+        """
+        return {}
+
     @abc.abstractmethod
     def stop(self) -> None:
         """End everything that `start` started; a second call does nothing."""

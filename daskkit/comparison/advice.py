@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from daskkit.accounts import Ledger, Stamp, Trace
 
-__all__ = ["explain"]
+__all__ = ["explain", "explain_start"]
 
 #: Where items are executed: what to do about waiting depends on it.
 Kind = Literal["threads", "processes"]
@@ -25,6 +25,19 @@ _LITTLE = 0.1
 _SLOWED = 1.1
 # Batches shorter than this spend much of their time being handed over.
 _SHORT_BATCH_S = 0.02
+# Reasons for less than this share of the whole are left out.
+_FEW = 0.01
+# Parts in which workers had nothing to execute.
+_IDLE = frozenset({"transfer_s", "dispatch_s", "tail_s", "caller_s"})
+# What the state machines of Dask's workers say of them.
+_SLOTS = {
+    "slots: starved": "had no task",
+    "slots: transfer": "had tasks that waited for data",
+    "slots: dispatch": "had tasks that were ready, and were about to begin one",
+    "slots: paused": "were paused for lack of memory",
+}
+# An item that is off the CPU for more than this share of its time waits by itself.
+_WAITS = 0.5
 
 
 def explain(
@@ -33,6 +46,7 @@ def explain(
     *,
     kind: Kind | None = None,
     loop_s: float | None = None,
+    loop_waits: float | None = None,
 ) -> list[str]:
     """Return where the core-seconds went, and what to do about the largest loss.
 
@@ -47,6 +61,9 @@ def explain(
     loop_s : float, optional
         Wall time of the plain loop over the same items in seconds, to tell whether
         items cost more beside one another.
+    loop_waits : float, optional
+        Share of the plain loop's time within items that was no CPU time, from 0 to 1,
+        to tell whether items wait by themselves or for one another.
 
     Returns
     -------
@@ -73,10 +90,12 @@ def explain(
             f"The largest loss is {_NAMES[part]}, {_cores(seconds)} or "
             f"{_percent(ledger.share(part))}: {_MEANINGS[part]}."
         )
+        if trace is not None and part in _IDLE:
+            sentences += _split_idle(trace)
         if part == "tail_s" and trace is not None:
             sentences += _name_last(trace)
         elif part == "waiting_s":
-            sentences.append(_advise_waiting(kind))
+            sentences += _advise_waiting(kind, loop_waits)
         else:
             sentences += _ADVICE[part](stamps)
     elif ledger.whole_s:
@@ -93,6 +112,40 @@ def explain(
     return sentences
 
 
+def explain_start(ledger: Ledger) -> list[str]:
+    """Return what a first call was spent on, if most of it was the start of workers.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Of start-up and first execution together.
+
+    Returns
+    -------
+    list of str
+        Sentences; none if another part is larger than start-up.
+
+    Examples
+    --------
+    >>> from daskkit.accounts import Ledger
+    >>> print(explain_start(Ledger(2, 3.0, compute_s=2.0, startup_s=4.0))[0])
+    The first call, which starts the workers, takes 3.00 s: its largest part is
+    start-up, 4.00 core-seconds or 67 %: workers were being started, and imported what
+    func needs.
+    >>> explain_start(Ledger(2, 3.0, compute_s=4.0, startup_s=2.0))
+    []
+    """
+    if ledger.startup_s < max(ledger.parts().values()) or not ledger.startup_s:
+        return []
+    largest = (
+        "The first call, which starts the workers, takes "
+        f"{format_seconds(ledger.wall_s)}: its largest part is {_NAMES['startup_s']}, "
+        f"{_cores(ledger.startup_s)} or {_percent(ledger.share('startup_s'))}: "
+        f"{_MEANINGS['startup_s']}."
+    )
+    return [largest, *_advise_startup(())]
+
+
 _NAMES = {name: f"the {title}" for name, title in PARTS.items()} | {
     "startup_s": "start-up",
     "waiting_s": "waiting within items",
@@ -102,12 +155,12 @@ _NAMES = {name: f"the {title}" for name, title in PARTS.items()} | {
 }
 
 _MEANINGS = {
-    "startup_s": "workers were being started",
+    "startup_s": "workers were being started, and imported what func needs",
     "waiting_s": (
-        "items were being executed but not on the CPU; they waited for the GIL, for "
-        "disk or network, or for a core that something else had"
+        "items were being executed but not on the CPU; they slept, or waited "
+        "for the GIL, a lock, a disk, a network, or a core that something else had"
     ),
-    "serialise_s": "inputs were unpickled and results pickled",
+    "serialise_s": "inputs and results were pickled and unpickled",
     "transfer_s": "workers waited for bytes that were on their way",
     "dispatch_s": "workers waited for their next batch",
     "tail_s": "workers had nothing more to do while others were still busy",
@@ -125,28 +178,61 @@ def _sum_up(ledger: Ledger) -> str:
     )
 
 
+def _split_idle(trace: Trace) -> Iterator[str]:
+    """Say why threads of workers were idle, where their library has counted that."""
+    counted = dict(trace.counted)
+    reasons = [
+        f"{what} for {_cores(seconds)}"
+        for name, what in _SLOTS.items()
+        if (seconds := counted.get(name, 0.0)) > _FEW * trace.n_workers * trace.wall_s
+    ]
+    if reasons:
+        yield f"By Dask's own account, idle threads {', '.join(reasons)}."
+
+
 def _advise_startup(_stamps: Sequence[Stamp]) -> Iterator[str]:
     yield (
         "Start workers once and keep them for all calls (with daskkit.cluster() around "
-        "them), start fewer, or give each call more work."
+        "them), start fewer, give each call more work, or import less where func is "
+        "defined."
     )
 
 
-def _advise_waiting(kind: Kind | None) -> str:
+def _advise_waiting(kind: Kind | None, loop_waits: float | None) -> Iterator[str]:
+    if loop_waits is not None and loop_waits >= _WAITS:
+        yield (
+            f"The plain loop waits as well, for {_percent(loop_waits)} of its time: "
+            "func sleeps, or waits for a disk, a network or another program."
+        )
+        yield (
+            "Use more workers than cores, best threads; or wait for many things at a "
+            "time within func."
+        )
+        return
+    if loop_waits is not None:
+        yield (
+            "The plain loop hardly waits, so the items wait for one another: "
+            + ("for the GIL, or " if kind != "processes" else "")
+            + "for a lock or a file that one of them has, or for a core."
+        )
     if kind == "threads":
-        return (
+        yield (
             "Processes don't share a GIL: use them if func is Python code. If it waits "
-            "for a disk or a network, use more threads than cores."
+            "for a disk or a network, use more threads than cores; if for a lock, hold "
+            "it for less."
         )
-    if kind == "processes":
-        return (
-            "Use no more workers than cores. If func waits for a disk or a network, "
-            "use threads, and more of them than cores."
+    elif kind == "processes":
+        yield (
+            "If func takes a lock, hold it for less; if it waits for a disk or a "
+            "network, use threads, and more of them than cores; if for a core, fewer "
+            "workers."
         )
-    return (
-        "If func is Python code, use processes instead of threads; if it waits for a "
-        "disk or a network, more threads than cores; if neither, fewer workers."
-    )
+    else:
+        yield (
+            "If func is Python code, use processes instead of threads; if it waits for "
+            "a disk or a network, more threads than cores; if it takes a lock, hold it "
+            "for less; if none of these, fewer workers."
+        )
 
 
 def _advise_serialise(stamps: Sequence[Stamp]) -> Iterator[str]:

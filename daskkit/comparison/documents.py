@@ -135,14 +135,18 @@ def read_run(fields: dict[str, Any]) -> Run:
     """Return the record of a run from plain data, with NaN for None."""
     repeats = tuple(Repeat(**repeat) for repeat in fields["repeats"])
     # Files of earlier versions have none.
-    trace = fields.get("trace")
-    trace = None if trace is None else _read_trace(trace)
-    return Run(**{**_with_nan(fields, Run), "repeats": repeats, "trace": trace})
+    traces = {
+        name: None if fields.get(name) is None else _read_trace(fields[name])
+        for name in ("trace", "cold_trace")
+    }
+    return Run(**{**_with_nan(fields, Run), "repeats": repeats, **traces})
 
 
 def _read_trace(fields: dict[str, Any]) -> Trace:
     stamps = tuple(Stamp(**stamp) for stamp in fields["stamps"])
-    return Trace(**{**_with_nan(fields, Trace), "stamps": stamps})
+    counted = tuple((name, seconds) for name, seconds in fields.get("counted", ()))
+    fields = _with_nan(fields, Trace)
+    return Trace(**{**fields, "stamps": stamps, "counted": counted})
 
 
 def _with_nan(fields: dict[str, Any], record: type) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from daskkit.accounts import PARTS, Ledger, Stamp, Trace
 
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
     from daskkit.records import Run
 
-__all__ = ["lay_out", "make_ledger", "make_trace", "tabulate"]
+__all__ = [
+    "kind_of_workers",
+    "lay_out",
+    "make_ledger",
+    "make_trace",
+    "share_of_waiting",
+    "tabulate",
+]
 
 
 def make_trace(
@@ -31,6 +38,7 @@ def make_trace(
     ended_s: float,
     startup_s: float = 0.0,
     prepared_s: float = math.nan,
+    caller_cpu_s: float = math.nan,
 ) -> Trace:
     """Return a trace whose times count from the call's begin.
 
@@ -47,6 +55,8 @@ def make_trace(
         For how many seconds from `began_s` workers were being started.
     prepared_s : float, optional
         When the caller handed over the first batch, on the same clock.
+    caller_cpu_s : float, optional
+        CPU seconds of the caller's process.
 
     Returns
     -------
@@ -85,6 +95,7 @@ def make_trace(
         stamps=tuple(sorted(moved, key=lambda stamp: (stamp.start_s, stamp.first))),
         startup_s=startup_s,
         prepared_s=prepared_s - began_s,
+        caller_cpu_s=caller_cpu_s,
     )
 
 
@@ -169,12 +180,61 @@ def make_ledger(trace: Trace) -> Ledger:
     return Ledger(n_workers=trace.n_workers, wall_s=trace.wall_s, **sums)
 
 
-def tabulate(runs: Sequence[Run]) -> pd.DataFrame:
+def share_of_waiting(trace: Trace) -> float | None:
+    """Return which share of the time within items was no CPU time.
+
+    Parameters
+    ----------
+    trace : Trace
+
+    Returns
+    -------
+    float or None
+        From 0 to 1; None if no item took any time.
+
+    Examples
+    --------
+    >>> share_of_waiting(Trace(1, 2.0, (Stamp("a", 0.0, 2.0, 0.5, 0, 1),)))
+    0.75
+    """
+    busy_s = math.fsum(stamp.end_s - stamp.start_s for stamp in trace.stamps)
+    cpu_s = math.fsum(stamp.cpu_s for stamp in trace.stamps)
+    return max(1 - cpu_s / busy_s, 0.0) if busy_s > 0 else None
+
+
+def kind_of_workers(trace: Trace) -> Literal["threads", "processes"] | None:
+    """Return whether the workers shared a process, as far as that can be seen.
+
+    Parameters
+    ----------
+    trace : Trace
+
+    Returns
+    -------
+    {"threads", "processes"} or None
+        None if fewer than two workers executed anything.
+
+    Examples
+    --------
+    >>> stamps = [Stamp(name, 0.0, 1.0, 1.0, 0, 1) for name in ("7-1", "7-2")]
+    >>> kind_of_workers(Trace(2, 1.0, tuple(stamps)))
+    'threads'
+    """
+    workers = {stamp.worker for stamp in trace.stamps}
+    if len(workers) < 2:  # noqa: PLR2004 - one alone is neither
+        return None
+    processes = {worker.partition("-")[0] for worker in workers}
+    return "threads" if len(processes) == 1 else "processes"
+
+
+def tabulate(runs: Sequence[Run], *, cold: bool = False) -> pd.DataFrame:
     """Return the ledgers of those runs that have a trace, one row each.
 
     Parameters
     ----------
     runs : sequence of Run
+    cold : bool, default False
+        Of start-up and first execution together, instead of a warm execution.
 
     Returns
     -------
@@ -186,8 +246,9 @@ def tabulate(runs: Sequence[Run]) -> pd.DataFrame:
     percents = {name: f"{name.removesuffix('_s')}_percent" for name in PARTS}
     rows: list[list[object]] = []
     for run in runs:
-        if run.trace is not None:
-            ledger = make_ledger(run.trace)
+        trace = run.cold_trace if cold else run.trace
+        if trace is not None:
+            ledger = make_ledger(trace)
             shares = [100 * ledger.share(name) for name in PARTS]
             head = [run.backend, ledger.n_workers, ledger.wall_s]
             rows.append([*head, *ledger.parts().values(), *shares])
@@ -243,6 +304,12 @@ def _account(line: list[Stamp], marks: _Marks) -> _Pieces:
             before_s = _take(gaps[i], wanted_s, from_end=True)
             after_s = _take(gaps[i + 1], wanted_s - before_s, from_end=False)
             done.append((name, before_s + after_s))
+    if line:
+        for name, wanted_s in (
+            ("serialise_s", line[-1].last_serialise_s),
+            ("transfer_s", line[-1].last_transfer_s),
+        ):
+            done.append((name, _take(gaps[-1], wanted_s, from_end=False)))
     for gap in gaps:
         done += gap
     return done

@@ -170,7 +170,8 @@ class Match:
             try:
                 limit_s = None if self._limit_s is None else 3 * self._limit_s
                 arguments = ("trace", run.spec, self._n_workers)
-                self._note(label, trace=contestant.ask(*arguments, limit_s=limit_s))
+                cold, trace = contestant.ask(*arguments, limit_s=limit_s)
+                self._note(label, trace=trace, cold_trace=cold)
             except ContestantError:
                 self._note(label, leftovers=self._contestants.pop(label).close())
             else:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daskkit.comparison.advice import explain
+from daskkit.arguments import check_whole
+from daskkit.comparison.advice import explain, explain_start
 from daskkit.comparison.documents import (
     check_report_path,
     load_document,
@@ -17,7 +18,12 @@ from daskkit.comparison.documents import (
     read_run,
     save_document,
 )
-from daskkit.comparison.ledger import make_ledger, tabulate
+from daskkit.comparison.ledger import (
+    kind_of_workers,
+    make_ledger,
+    share_of_waiting,
+    tabulate,
+)
 from daskkit.comparison.pictures import draw
 from daskkit.comparison.simulate import estimate_costs, simulate
 from daskkit.comparison.stats import summarize
@@ -90,8 +96,13 @@ class Comparison:
         rows = [dataclasses.astuple(row) for row in self.summaries]
         return pd.DataFrame(rows, columns=columns)
 
-    def ledger(self) -> pd.DataFrame:
-        """Return where the core-seconds of one warm execution went, one row a back end.
+    def ledger(self, *, cold: bool = False) -> pd.DataFrame:
+        """Return where the core-seconds of one execution went, one row a back end.
+
+        Parameters
+        ----------
+        cold : bool, default False
+            Of start-up and first execution together, instead of a warm execution.
 
         Returns
         -------
@@ -101,7 +112,44 @@ class Comparison:
             then each of them in per cent of that, as ``startup_percent`` and so on.
             Back ends whose batches were not stamped have no row.
         """
-        return tabulate(self.runs)
+        return tabulate(self.runs, cold=cold)
+
+    def counters(self, backend: str | None = None) -> pd.DataFrame:
+        """Return what a back end's library itself says its workers have done.
+
+        On Dask these are the fine performance metrics, summed over all tasks, and what
+        the state machines of the workers say of their threads (slots), which splits
+        the gaps of the ledger further.
+
+        Parameters
+        ----------
+        backend : str, optional
+            A row's name. Default: as for `explain`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``activity``, ``seconds`` (core-seconds) and ``percent`` (of workers
+            x wall), the largest first; no rows where the library says nothing. They
+            count a moment longer than the call, and activities overlap: while a thread
+            executes a task, the worker may receive what the next one needs.
+
+        Raises
+        ------
+        DaskkitError
+            If there is no such row, or no ledger of it.
+        """
+        import pandas as pd
+
+        trace = self._find_traced(backend).trace
+        assert trace is not None
+        whole_s = trace.n_workers * trace.wall_s
+        rows = [
+            (name, seconds, 100 * seconds / whole_s if whole_s else 0.0)
+            for name, seconds in sorted(trace.counted, key=lambda pair: -pair[1])
+            if seconds > 0
+        ]
+        return pd.DataFrame(rows, columns=["activity", "seconds", "percent"])
 
     def explain(self, backend: str | None = None) -> str:
         """Return where the core-seconds of a back end went, and what to do about it.
@@ -115,7 +163,8 @@ class Comparison:
         Returns
         -------
         str
-            One sentence a line.
+            One sentence a line: of a warm execution, and of the first one where most
+            of that is the start of the workers.
 
         Raises
         ------
@@ -124,12 +173,21 @@ class Comparison:
         """
         run = self._find_traced(backend)
         assert run.trace is not None
-        ledger = make_ledger(run.trace)
         loop = self.runs[0]
-        loop_s = (
-            None if run is loop else float(np.median([r.cpu_s for r in loop.repeats]))
+        loop_s = loop_waits = None
+        if run is not loop:
+            loop_s = float(np.median([r.cpu_s for r in loop.repeats]))
+            loop_waits = None if loop.trace is None else share_of_waiting(loop.trace)
+        sentences = explain(
+            make_ledger(run.trace),
+            run.trace,
+            kind=kind_of_workers(run.trace),
+            loop_s=loop_s,
+            loop_waits=loop_waits,
         )
-        return "\n".join(explain(ledger, run.trace, loop_s=loop_s))
+        if run.cold_trace is not None:
+            sentences += explain_start(make_ledger(run.cold_trace))
+        return "\n".join(sentences)
 
     def what_if(
         self,
@@ -173,13 +231,18 @@ class Comparison:
         """
         run = self._find_traced(backend)
         assert run.trace is not None
+        cores = self.host.cores_usable
+        wanted = run.trace.n_workers if n_workers is None else n_workers
+        wanted = check_whole(wanted, "n_workers", 1)
         return simulate(
-            estimate_costs(run.trace, run.walls),
-            n_workers=run.trace.n_workers if n_workers is None else n_workers,
+            estimate_costs(run.trace, run.walls, cores=cores),
+            n_workers=wanted,
             batch_size=batch_size,
             n_items=n_items,
             item_cost=item_cost,
             bandwidth=bandwidth,
+            # One core each, but none more for the caller.
+            cores=max(cores, wanted),
         )
 
     def plot(self, kind: str = "wall_times", *, backend: str | None = None) -> Picture:

@@ -8,6 +8,7 @@ module is the only one that reads the clock for a result.
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 import pickle
@@ -74,28 +75,65 @@ class _Runner:
         wall_s = time.perf_counter() - began
         return wall_s, cloudpickle.dumps(answer, protocol=5)
 
-    def trace(self, spec_text: str, n_workers: int) -> Trace:
-        """Start the back end again with stamps on all items; return its second run."""
+    def trace(self, spec_text: str, n_workers: int) -> tuple[Trace, Trace]:
+        """Start the back end again with stamps on all items.
+
+        Returns its start and first run together, and its second run.
+        """
         import tempfile
 
         from daskkit.backends.registry import parse_spec
-        from daskkit.comparison.ledger import make_trace
-        from daskkit.comparison.stamps import read_stamps, stamp_workload
+        from daskkit.comparison.stamps import stamp_workload
 
         assert self._workload is not None
         self.stop()
         with tempfile.TemporaryDirectory(prefix="stamps-") as folder:
-            self._backend = parse_spec(spec_text).make(n_workers)
-            self._backend.start(stamp_workload(self._workload, folder))
-            self._backend.run()
+            stamped = stamp_workload(self._workload, folder)
             gc.collect()
             began = time.perf_counter()
+            self._backend = parse_spec(spec_text).make(n_workers)
+            self._backend.start(stamped)
+            started = time.perf_counter()
             self._backend.run()
             ended = time.perf_counter()
-            stamps = read_stamps(folder, began)
-        return make_trace(
-            stamps, n_workers=self._backend.n_workers, began_s=began, ended_s=ended
+            cold = self._read_trace(folder, began, started, ended)
+            gc.collect()
+            before = self._backend.observe()
+            began, cpu_s = time.perf_counter(), time.process_time()
+            self._backend.run()
+            ended, cpu_s = time.perf_counter(), time.process_time() - cpu_s
+            after = self._backend.observe()
+            counted = tuple(
+                (name, seconds - before.get(name, 0.0))
+                for name, seconds in after.items()
+            )
+            warm = self._read_trace(folder, began, began, ended)
+            own_s = sum(
+                stamp.cpu_s
+                for stamp in warm.stamps
+                if stamp.worker.startswith(f"{os.getpid()}-")
+            )
+            return cold, dataclasses.replace(
+                warm, counted=counted, caller_cpu_s=max(cpu_s - own_s, 0.0)
+            )
+
+    def _read_trace(
+        self, folder: str, began: float, started: float, ended: float
+    ) -> Trace:
+        """Return what has happened between two moments."""
+        from daskkit.comparison.books import read_passages, read_ready, read_stamps
+        from daskkit.comparison.ledger import make_trace
+        from daskkit.comparison.passages import charge
+
+        assert self._backend is not None
+        trace = make_trace(
+            read_stamps(folder, began),
+            n_workers=self._backend.n_workers,
+            began_s=began,
+            ended_s=ended,
+            startup_s=max(started, read_ready(folder)) - began,
         )
+        return charge(trace, read_passages(folder, began), began)
 
     def stop(self) -> None:
         """Stop the back end."""

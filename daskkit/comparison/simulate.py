@@ -63,11 +63,15 @@ class Costs:
     #: The caller's serial part before the first batch and after the last, in seconds.
     before_s: float = 0.0
     after_s: float = 0.0
+    #: CPU seconds of the caller while items were executed.
+    caller_cpu_s: float = 0.0
     #: Wall times of repeats, divided by their median: how much calls vary.
     spread: tuple[float, ...] = (1.0,)
 
 
-def estimate_costs(trace: Trace, walls: Sequence[float] = ()) -> Costs:
+def estimate_costs(
+    trace: Trace, walls: Sequence[float] = (), *, cores: int | None = None
+) -> Costs:
     """Return what the parts of a measured call cost.
 
     Parameters
@@ -76,6 +80,10 @@ def estimate_costs(trace: Trace, walls: Sequence[float] = ()) -> Costs:
         With one batch or more.
     walls : sequence of float, optional
         Wall times in seconds of all repeats, for how much they vary.
+    cores : int, optional
+        Cores of the machine. Where there were as many workers, they shared them with
+        the caller: for as long as it computed, items that waited did so for a core,
+        and would not wait elsewhere. Default: enough for all.
 
     Returns
     -------
@@ -112,21 +120,35 @@ def estimate_costs(trace: Trace, walls: Sequence[float] = ()) -> Costs:
     handover_s = min(_pace(starts), _pace(first) if len(first) > 1 else gap_s)
     ready_s = min(trace.startup_s, trace.wall_s)
     median_s = float(np.median(walls)) if len(walls) else math.nan
+    before_s = max(starts[0] - ready_s, 0.0)
+    after_s = max(trace.wall_s - max(stamp.end_s for stamp in stamps), 0.0)
+    caller_cpu_s = max(trace.caller_cpu_s - before_s - after_s, 0.0)
+    if math.isnan(trace.caller_cpu_s):
+        caller_cpu_s = 0.0
+    crowded = cores is not None and trace.n_workers >= cores
+    stolen_s = min(caller_cpu_s, max(busy_s - cpu_s, 0.0)) if crowded else 0.0
+    share = 1 - stolen_s / busy_s if busy_s > 0 else 1.0
     return Costs(
         durations_s=np.repeat(
-            [(stamp.end_s - stamp.start_s) / max(stamp.n_items, 1) for stamp in stamps],
+            [
+                share * (stamp.end_s - stamp.start_s) / max(stamp.n_items, 1)
+                for stamp in stamps
+            ],
             [stamp.n_items for stamp in stamps],
         ),
         batches=tuple(stamp.n_items for stamp in stamps),
-        cpu_share=min(cpu_s / busy_s, 1.0) if busy_s > 0 else 1.0,
+        cpu_share=min(cpu_s / (share * busy_s), 1.0) if share * busy_s > 0 else 1.0,
         handover_s=handover_s,
         gap_s=gap_s,
-        serialise_s=math.fsum(stamp.serialise_s for stamp in stamps) / max(n_items, 1),
-        transfer_s=math.fsum(stamp.transfer_s for stamp in stamps) / max(n_items, 1),
+        serialise_s=math.fsum(s.serialise_s + s.last_serialise_s for s in stamps)
+        / max(n_items, 1),
+        transfer_s=math.fsum(s.transfer_s + s.last_transfer_s for s in stamps)
+        / max(n_items, 1),
         item_bytes=sum(s.bytes_in + s.bytes_out for s in stamps) / max(n_items, 1),
         startup_s=ready_s,
-        before_s=max(starts[0] - ready_s, 0.0),
-        after_s=max(trace.wall_s - max(stamp.end_s for stamp in stamps), 0.0),
+        before_s=before_s,
+        after_s=after_s,
+        caller_cpu_s=caller_cpu_s,
         spread=tuple(wall / median_s for wall in walls) or (1.0,),
     )
 
@@ -139,6 +161,7 @@ def simulate(
     n_items: int | None = None,
     item_cost: float = 1.0,
     bandwidth: float | None = None,
+    cores: int | None = None,
 ) -> Prediction:
     """Return what a call would take: wall time, its interval and its ledger.
 
@@ -161,6 +184,9 @@ def simulate(
     bandwidth : float, optional
         Bytes a second that the caller can send and receive, all workers together.
         Default: bytes take a worker as long as they did in `costs`.
+    cores : int, optional
+        Cores that the workers share, and the caller with them, at least 1. Default:
+        enough for all.
 
     Returns
     -------
@@ -175,7 +201,9 @@ def simulate(
     -----
     A batch goes to the worker that has been free for the longest time, once the caller
     has handed it over, one after the other and as early as possible. An item costs the
-    same on any number of workers: that they share caches, memory or cores is left out.
+    same on any number of workers: that they share caches or memory is left out. Cores
+    that are too few for what workers and caller compute together stretch the call until
+    they suffice; then all wait alike.
 
     Examples
     --------
@@ -185,8 +213,19 @@ def simulate(
     >>> simulate(costs, n_workers=100).ledger.largest_loss
     'tail_s'
     """
-    _check(n_workers, batch_size, n_items, item_cost, bandwidth)
-    plan = _Plan.of(costs, batch_size, n_items, bandwidth)
+    for name, count in (
+        ("n_workers", n_workers),
+        ("batch_size", batch_size),
+        ("n_items", n_items),
+        ("cores", cores),
+    ):
+        if count is not None or name == "n_workers":
+            check_whole(count, name, 1)
+    for name, factor in (("item_cost", item_cost), ("bandwidth", bandwidth)):
+        if factor is not None and not 0 < factor < math.inf:
+            msg = f"{name} must be a positive number, received {factor!r}"
+            raise ArgumentError(msg)
+    plan = _Plan.of(costs, batch_size, n_items, bandwidth, cores)
     middle_s, ledger = plan.play(n_workers, item_cost, drawn=None)
     n_batches = len(plan.sizes)
     n_runs = min(_MOST_RUNS, max(_FEWEST_RUNS, _MOST_EVENTS // max(n_batches, 1)))
@@ -222,6 +261,8 @@ class _Plan:
     link_s: float
     #: Seconds that a worker waits for the bytes of an item.
     transfer_s: float
+    #: Cores that all share.
+    cores: float
 
     @classmethod
     def of(
@@ -230,6 +271,7 @@ class _Plan:
         batch_size: int | None,
         n_items: int | None,
         bandwidth: float | None,
+        cores: int | None,
     ) -> _Plan:
         n_known = len(costs.durations_s)
         n_items = n_known if n_items is None else n_items
@@ -240,7 +282,14 @@ class _Plan:
             sizes = _cut(n_items, max(round(n_known / max(len(sizes), 1)), 1))
         link_s = 0.0 if bandwidth is None else costs.item_bytes / bandwidth
         transfer_s = costs.transfer_s if bandwidth is None else 0.0
-        return cls(costs, sizes, n_items / max(n_known, 1), link_s, transfer_s)
+        return cls(
+            costs,
+            sizes,
+            n_items / max(n_known, 1),
+            link_s,
+            transfer_s,
+            math.inf if cores is None else cores,
+        )
 
     def play(
         self, n_workers: int, factor: float, drawn: np.random.Generator | None
@@ -257,21 +306,26 @@ class _Plan:
         free_s = _schedule(works_s, handed_s, n_workers, begin_s, costs.gap_s)
         last_s = max(float(free_s.max()), begin_s)
         after_s = costs.after_s * self.growth
-        wall_s = last_s + after_s
         compute_s = float(items_s.sum())
+        cpu_s = compute_s * costs.cpu_share + costs.caller_cpu_s * self.growth
+        crowded_s = max(cpu_s / self.cores - (last_s - begin_s), 0.0)
+        wall_s = last_s + crowded_s + after_s
         # Whatever time on the lines is neither work nor tail is a gap; of it, the
         # connection has what it took of the hand-over.
         idle_s = max(float((free_s - begin_s).sum() - works_s.sum()), 0.0)
         n_items = int(self.sizes.sum())
         link_s = n_items * self.link_s
         caller_s = len(self.sizes) * costs.handover_s
-        on_link_s = idle_s * link_s / (link_s + caller_s) if link_s else 0.0
+        # Rounding must not make it more than all.
+        on_link_s = min(
+            idle_s * link_s / (link_s + caller_s) if link_s else 0.0, idle_s
+        )
         ledger = Ledger(
             n_workers=n_workers,
             wall_s=wall_s,
             startup_s=n_workers * costs.startup_s,
             compute_s=compute_s * costs.cpu_share,
-            waiting_s=compute_s * (1 - costs.cpu_share),
+            waiting_s=compute_s * (1 - costs.cpu_share) + n_workers * crowded_s,
             serialise_s=n_items * costs.serialise_s,
             transfer_s=n_items * self.transfer_s + on_link_s,
             dispatch_s=idle_s - on_link_s,
@@ -340,25 +394,3 @@ def _cut(n_items: int, batch_size: int) -> npt.NDArray[np.int64]:
     if rest:
         sizes[-1] = rest
     return sizes
-
-
-def _check(
-    n_workers: int,
-    batch_size: int | None,
-    n_items: int | None,
-    item_cost: float,
-    bandwidth: float | None,
-) -> None:
-    """Raise ArgumentError unless all of what is asked for is possible."""
-    for name, count in (
-        ("n_workers", n_workers),
-        ("batch_size", batch_size),
-        ("n_items", n_items),
-    ):
-        if count is None and name != "n_workers":
-            continue
-        check_whole(count, name, 1)
-    for name, factor in (("item_cost", item_cost), ("bandwidth", bandwidth)):
-        if factor is not None and not 0 < factor < math.inf:
-            msg = f"{name} must be a positive number, received {factor!r}"
-            raise ArgumentError(msg)

@@ -77,7 +77,9 @@ class Board:
         """Put a batch into a slot that is free, before its message is sent."""
         _SLOT.pack_into(self._map, _SLOTS_AT + slot * _SLOT.size, start, stop)
 
-    def withdraw(self, slot: int, *, keep: float = 0.0) -> tuple[int, int]:
+    def withdraw(
+        self, slot: int, *, keep: float = 0.0, n_least: int = 0
+    ) -> tuple[int, int]:
         """Take items back that the lane has not claimed.
 
         Parameters
@@ -86,6 +88,8 @@ class Board:
             Of a batch that was offered.
         keep : float, default 0
             Share of those items that the lane keeps, the first ones.
+        n_least : int, default 0
+            How many it keeps at least.
 
         Returns
         -------
@@ -97,7 +101,8 @@ class Board:
                 return 0, 0
             position = _SLOTS_AT + slot * _SLOT.size
             following, stop = _SLOT.unpack_from(self._map, position)
-            cut = following + int((stop - following) * keep)
+            cut = following + max(int((stop - following) * keep), n_least)
+            cut = min(cut, stop)
             _SLOT.pack_into(self._map, position, following, cut)
             return cut, stop
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import errno
 import logging
 import socket
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import dask.config
@@ -17,7 +19,9 @@ from daskkit.arguments import check_whole
 from daskkit.errors import ClusterError
 from daskkit.loop import short_repr
 from daskkit.run import named
+from daskkit.run.hosts import host_of, own_hosts
 from daskkit.run.interrupts import deferred_interrupt
+from daskkit.run.pages import add_page, refuse_strangers
 from daskkit.run.threads import (
     import_threadpoolctl,
     thread_variables,
@@ -36,12 +40,12 @@ __all__ = ["check_n_workers", "cluster", "local_client"]
 # A scheduler on a loaded machine answers within a second; a dead one never does.
 _CONNECT_TIMEOUT_S = 5
 _LOOPBACK = "127.0.0.1"
+# What a lock between processes fails with, which lies in /dev/shm.
+_NO_LOCK_ERRNOS = (errno.EROFS, errno.ENOSPC, errno.EACCES, errno.ENOSYS)
+# Addresses of which a warning has been given.
+_warned: set[str] = set()
 # NumPy is imported in any case.
 _HEAVY = ("pandas",)
-_PAGE = "daskkit.dashboard"
-# Also behind a proxy of this machine, such as Jupyter's.
-_OWN_ORIGINS = ("127.0.0.1:*", "localhost:*", "[::1]:*")
-_ORIGINS = "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin"
 # Of a worker that says nothing; frozen and swapped-out processes come back.
 _NEVER = "5000w"
 # How often event loops look at the clock, monitors at the process and profilers at the
@@ -183,10 +187,13 @@ def _existing(address: str | Client | Cluster) -> Iterator[Client]:
     from distributed import Client, Security
     from distributed.deploy.cluster import Cluster
 
+    from daskkit.run.secret import SecretSecurity
+
     if isinstance(address, Client):
         if address.status != "running":
             msg = f"the client is {address.status}, not running; pass a new one"
             raise ClusterError(msg)
+        _warn_of_open(str(address.scheduler_info(n_workers=0)["address"]))
         with address.as_current():
             yield address
         return
@@ -197,10 +204,14 @@ def _existing(address: str | Client | Cluster) -> Iterator[Client]:
             f"{type(address).__name__}"
         )
         raise ClusterError(msg)
-    if isinstance(address, str) and named.is_name(address):
-        address = named.find(address).address
-    where = address if isinstance(address, str) else str(address.scheduler_address)
     security = getattr(address, "security", None) or Security()
+    if isinstance(address, str) and named.is_name(address):
+        found = named.find(address)
+        address = found.address
+        if found.secret:
+            security = SecretSecurity(bytes.fromhex(found.secret))
+    where = address if isinstance(address, str) else str(address.scheduler_address)
+    _warn_of_open(where)
     try:
         with _quiet():
             _ask_identity(where, security)
@@ -212,11 +223,25 @@ def _existing(address: str | Client | Cluster) -> Iterator[Client]:
             "`dask scheduler` prints at its start, and that it still runs"
         )
         raise ClusterError(msg) from error
-    with Client(address, timeout=_CONNECT_TIMEOUT_S) as client:
+    with Client(address, timeout=_CONNECT_TIMEOUT_S, security=security) as client:
         try:
             yield client
         finally:
             _wait_for_lanes(client)
+
+
+def _warn_of_open(address: str) -> None:
+    """Warn once of a scheduler to which all who reach it over the network can talk."""
+    is_open = address.rpartition("://")[0] in {"", "tcp"}
+    if not is_open or address in _warned or host_of(address) in own_hosts():
+        return
+    _warned.add(address)
+    warnings.warn(
+        f"the cluster at {address} takes orders from everybody who reaches it, and "
+        "what you send can be read on the way; start its scheduler with certificates, "
+        "and use a tls:// address (https://distributed.dask.org/en/latest/tls.html)",
+        stacklevel=6,  # past two contexts, to the user's `with`
+    )
 
 
 def _ask_identity(address: str, security: Security) -> None:
@@ -311,6 +336,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
     from distributed import Client
 
     from daskkit.run.nanny import LastingCluster, LimitBlas, WorkerNanny
+    from daskkit.run.secret import SCHEME, SecretSecurity
     from daskkit.run.slots import SlotMeter
 
     n_blas = max(1, usable_cores() // (n_workers * threads_per_worker))
@@ -323,8 +349,15 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
             "env": thread_variables(n_blas),
             "plugins": (LimitBlas(n_blas, _find_heavy()), SlotMeter()),
         }
+        # Who asks Dask for encryption has said how, and gets that.
+        if not dask.config.get("distributed.comm.require-encryption"):
+            options |= {"protocol": SCHEME, "security": SecretSecurity()}
     # Workers spill and lock here; distributed's own folder would stay behind.
-    folder = stack.enter_context(watched_folder("daskkit-"))
+    try:
+        folder = stack.enter_context(watched_folder("daskkit-"))
+    except OSError as error:
+        msg = f"a local cluster did not start: it has no folder to spill to: {error}"
+        raise ClusterError(msg) from error
     if not processes:
         limits = import_threadpoolctl().threadpool_limits(limits=n_blas)
         stack.enter_context(limits)
@@ -337,7 +370,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
             )
         )
     # The folder also for the scheduler, which takes no local_directory.
-    settings = {"temporary-directory": folder, **_add_page(), **_choose_pace()}
+    settings = {"temporary-directory": folder, **add_page(), **_choose_pace()}
     try:
         with dask.config.set(settings):
             local = LastingCluster(  # type: ignore[no-untyped-call] # not typed there
@@ -352,14 +385,27 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
                 **options,
             )
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"a local cluster of {n_workers} workers did not start: {reason}"
+        msg = f"a local cluster of {n_workers} workers did not start: {_reason(error)}"
         raise ClusterError(msg) from error
     stack.callback(_close_quietly, local)
-    _refuse_foreign_pages(local.scheduler)
+    refuse_strangers(local.scheduler)
     client: Client = stack.enter_context(Client(local, set_as_default=is_default))
     stack.callback(_wait_for_lanes, client)
     return client
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an error says, and what the system said that led to it."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    first: BaseException | None = error
+    while first is not None:
+        if first is not error and isinstance(first, OSError) and first.errno:
+            reason = f"{reason.rstrip('.')}: {first}"
+            if first.errno in _NO_LOCK_ERRNOS:
+                reason += "; processes need a /dev/shm that can be written to"
+            break
+        first = first.__cause__ or first.__context__
+    return reason
 
 
 def _close_quietly(local: Cluster) -> None:
@@ -378,33 +424,6 @@ def _wait_for_lanes(client: Client) -> None:
 def _find_heavy() -> list[str]:
     """Return modules that take long to import, and that the items need, most likely."""
     return [name for name in _HEAVY if name in sys.modules]
-
-
-def _add_page() -> dict[str, Any]:
-    """Return settings that give the dashboard of a scheduler the page of daskkit.
-
-    By its name, as with ``dask scheduler --preload``: it belongs to a higher layer.
-    """
-    modules = dask.config.get("distributed.scheduler.preload")
-    arguments = dask.config.get("distributed.scheduler.preload-argv")
-    settings = {"distributed.scheduler.preload": [*modules, _PAGE]}
-    if arguments and not isinstance(arguments[0], str):  # one list for each module
-        settings["distributed.scheduler.preload-argv"] = [*arguments, []]
-    return settings
-
-
-def _refuse_foreign_pages(scheduler: Any) -> None:
-    """Let pages that this machine serves follow the dashboard, and no other ones.
-
-    distributed lets any page that the user's browser shows talk to the dashboard.
-    """
-    if dask.config.get(_ORIGINS) != ["*"]:
-        return  # the user has said who may
-    for application in scheduler.http_application.applications:
-        origins = getattr(application, "websocket_origins", None)
-        if origins is not None:
-            origins.clear()
-            origins.update(_OWN_ORIGINS)
 
 
 def _choose_pace() -> dict[str, str]:

@@ -10,28 +10,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from daskkit.run.known import recall
 from daskkit.run.mailbox import Mailbox
 from daskkit.run.news import News
-from daskkit.run.parking import has_parked
-from daskkit.run.plan import (
-    Facts,
-    Means,
-    count_threads,
-    forecast,
-    is_worth_a_look,
-    least_gil_share,
-)
-from daskkit.run.probe import (
-    Pickled,
-    measure_cpu_s,
-    measure_gil_share,
-    measure_pickle,
-    quick_switching,
-)
-from daskkit.run.session import find_workers, session
+from daskkit.run.plan import Means, count_threads, forecast, is_worth_a_look
+from daskkit.run.probe import quick_switching
+from daskkit.run.scout import Scout
+from daskkit.run.session import session
 from daskkit.run.threads import usable_cores
-from daskkit.transport import wire
 from daskkit.transport.errors import TransportError
 
 if TYPE_CHECKING:
@@ -53,11 +38,6 @@ _LONG_LOOK_S = 0.02
 _SOON_S = 0.03
 # And the next ones, while it stays on its own: at most this long.
 _MOST_LOOK_S = 0.2
-# Seconds until lanes take their first batch.
-_READY_PARKED_S = 0.001
-_READY_CLUSTER_S = 0.006
-_READY_FORK_S = 0.02
-_READY_SPAWN_S = 0.3
 # A cluster is started if what is left keeps all lanes busy so many times as long.
 _CLUSTER_WORTH = 5
 # A decision takes 2 to 5 ms. If it has not come to an end by then, the caller waits for
@@ -71,8 +51,6 @@ _WATCH_S = 0.01
 _LET_IN_S = 0.0002
 # How often tasks are looked at that have no socket to wait for.
 _POLL_S = 0.005
-# How old a list of workers may be.
-_KNOWN_S = 2.0
 # How long the calling thread may take to come to the end of its items and fork.
 _FORK_PATIENCE_S = 0.05
 # Threads have had their chance after this time.
@@ -98,14 +76,10 @@ class Feeder:
         self._dispatcher: Dispatcher | None = None
         self._children: list[ProcessLane] = []
         self._workers: Workers | None = None
-        self._obstacle: str | None = None
-        self._gil_share: float | None = None
-        self._func_bytes = 0.0
-        self._pickles = (Pickled(), Pickled())
+        self._scout = Scout(call, only_look=only_look)
         # When threads began, items done by then, seconds of one, whether it computes,
         # CPU seconds of this process by then.
         self._trial: tuple[float, int, float, bool, float] | None = None
-        self._processes_failed = False
         self._look_s = _LOOK_S
         self._first_look_s = _LONG_LOOK_S if only_look else _LOOK_S
         self._next_look_s = 0.0
@@ -119,7 +93,6 @@ class Feeder:
         self._news = News(call)
         self._quick = contextlib.ExitStack()
         self._is_hurried = self._is_watched = self._has_begun = False
-        self._known = recall(call.job.func)
         self._stack = contextlib.ExitStack()
         self._thread: threading.Thread | None = None
         # Held until the call is over; by whoever looks at the thread or makes it; while
@@ -142,7 +115,7 @@ class Feeder:
         call.after_part = self._look_between
         # Only where an item may be a long one: between short ones the caller looks up
         # by itself.
-        first_s = self._known.first_s
+        first_s = self._scout.known.first_s
         if self._only_look or first_s is None or first_s > self._first_look_s:
             self._watch()
 
@@ -176,7 +149,7 @@ class Feeder:
         since_s = time.perf_counter() - self._call.pilot.began
         if not self._has_begun:
             self._has_begun = True
-            self._known.first_s = since_s
+            self._scout.known.first_s = since_s
         if self._thread is None:
             if since_s > self._first_look_s and (
                 self._only_look or self._estimate_left_s() > _SOON_S
@@ -284,7 +257,7 @@ class Feeder:
         if not self._is_over():
             # More where they wait most of the time.
             means = Means(self._n_cores, 0, 0.0)
-            n_threads = count_threads(self._gather_facts(), means)
+            n_threads = count_threads(self._scout.gather_facts(), means)
             call.help(n_threads - self._n_cores)
 
     def _feed(self) -> None:
@@ -338,22 +311,22 @@ class Feeder:
             self._judge_threads()
             if call.n_helpers:
                 return
-        facts = self._gather_facts()
+        facts = self._scout.gather_facts()
         self._look_s = min(_MOST_LOOK_S, 2 * self._look_s)
         self._next_look_s = time.perf_counter() + self._look_s
         call.is_alone = not is_worth_a_look(facts, self._n_cores)
         if call.is_alone and not self._only_look:
             return
-        means = self._find_means()
-        facts = self._look_closer(facts, means)
+        means = self._scout.find_means()
+        facts = self._scout.look_closer(facts, means)
         # That took a millisecond or two of the caller's; not too often.
         self._look_s *= 2
         self._next_look_s = time.perf_counter() + self._look_s
         best = forecast(facts, means)
-        if self._obstacle is not None and best.way == "inline":
+        if self._scout.obstacle is not None and best.way == "inline":
             others = dataclasses.replace(facts, obstacle=None)
             if forecast(others, means).way == "processes":
-                call.obstacle = self._obstacle
+                call.obstacle = self._scout.obstacle
         call.pilot.facts, call.pilot.means = facts, means
         call.pilot.forecast = best
         if self._only_look:
@@ -368,101 +341,6 @@ class Feeder:
             call.help(best.n_threads)
         elif best.way == "processes":
             self._hand_over()
-
-    def _gather_facts(self) -> Facts:
-        """Return what is known of the items, the one that is running included."""
-        call, pilot = self._call, self._call.pilot
-        now = time.perf_counter()
-        part, began = pilot.part, pilot.part_began
-        item_s, wall_s, cpu_s = pilot.item_s, pilot.wall_s, pilot.cpu_s
-        if part is not None:
-            running_s = now - began
-            # At least this long, and as likely as not as long again.
-            item_s = max(item_s, running_s / len(part.items))
-        if pilot.n_items == 0:
-            wall_s = now - pilot.began
-            cpu_s = measure_cpu_s(pilot.thread_id) - pilot.cpu_began
-            item_s *= 2
-        n_left = call.source.n_left
-        if n_left is None:
-            n_left = max(1, call.n_done)
-        cpu_share = cpu_s / wall_s if wall_s > 0 and not math.isnan(cpu_s) else 1.0
-        return Facts(
-            n_left=n_left,
-            item_s=item_s,
-            cpu_share=min(1.0, max(0.0, cpu_share)),
-            gil_share=1.0 if self._gil_share is None else self._gil_share,
-            obstacle=self._obstacle,
-            threads_failed=self._known.threads_failed,
-            processes_failed=self._processes_failed,
-        )
-
-    def _look_closer(self, facts: Facts, means: Means) -> Facts:
-        """Return the facts with what takes time to find out, while the caller works."""
-        if self._obstacle is None:
-            try:
-                self._measure_pickles(knows_items=means.knows_items)
-            except TransportError as error:
-                self._obstacle = str(error)
-        facts = dataclasses.replace(
-            facts, obstacle=self._obstacle, func_bytes=self._func_bytes
-        )
-        argument, result = self._pickles
-        facts = dataclasses.replace(
-            facts,
-            argument_dump_s=argument.dump_s,
-            argument_load_s=argument.load_s,
-            argument_bytes=argument.n_bytes,
-            result_dump_s=result.dump_s,
-            result_load_s=result.load_s,
-            result_bytes=result.n_bytes,
-        )
-        if self._gil_share is None and self._call.pilot.part is not None:
-            # Only where it could make a difference: it takes some milliseconds.
-            at_best = dataclasses.replace(facts, gil_share=least_gil_share(facts))
-            if self._only_look or forecast(at_best, means).way == "threads":
-                self._gil_share = measure_gil_share()
-                facts = dataclasses.replace(facts, gil_share=self._gil_share)
-        return facts
-
-    def _measure_pickles(self, *, knows_items: bool) -> None:
-        """Measure what would be sent; raises TransportError if something can't be."""
-        if not knows_items and not self._func_bytes:
-            self._func_bytes = float(wire.dump(self._call.job).n_bytes)
-        pilot = self._call.pilot
-        items, results = pilot.sample
-        part = pilot.part
-        if not len(results) and part is not None:
-            items = part.items
-        needs_items = len(items) > 0 and not knows_items
-        self._pickles = (
-            measure_pickle(items) if needs_items else Pickled(),
-            measure_pickle(results) if len(results) else Pickled(),
-        )
-
-    def _find_means(self) -> Means:
-        """Return what there is to run on."""
-        call = self._call
-        client = call.client
-        if client is not None and client.status == "running":
-            is_connected = has_parked(client)
-            ready_s = _READY_PARKED_S if is_connected else _READY_CLUSTER_S
-            # Asking takes some milliseconds.
-            max_age_s = math.inf if is_connected else _KNOWN_S
-            n_workers = sum(find_workers(client, max_age_s=max_age_s).values())
-            name = f"a cluster of {n_workers} workers, which is open"
-            return Means(self._n_cores, n_workers, ready_s, workers=name)
-        from daskkit.run.children import can_fork
-
-        name = f"{self._n_cores} child processes"
-        if self._n_cores == 1:
-            return Means(1, 0, 0.0)
-        if can_fork(besides=1):
-            knows = call.source.sequence is not None
-            ready_s = _READY_FORK_S
-        else:
-            knows, ready_s = False, _READY_SPAWN_S
-        return Means(self._n_cores, self._n_cores, ready_s, knows, workers=name)
 
     def _judge_threads(self) -> None:
         """Send threads away that don't bring what they promised."""
@@ -480,7 +358,7 @@ class Feeder:
             # threads that hold the GIL never use more than one core.
             speedup = min(speedup, (time.process_time() - cpu_began) / wall_s)
         if speedup < _TRIAL_SPEEDUP:
-            self._known.threads_failed = True
+            self._scout.known.note_failure(item_s)
             call.stop_helping()
             self._trial = None
         else:
@@ -492,8 +370,8 @@ class Feeder:
         if not self._call.is_paused:
             return  # they work beside the caller: all that they bring is gain
         n_cores = self._dispatcher.measure_use()
-        if n_cores is not None and n_cores < 1 and not self._processes_failed:
-            self._processes_failed = True
+        if n_cores is not None and n_cores < 1 and not self._scout.processes_failed:
+            self._scout.processes_failed = True
             self._dispatcher.retire(list(self._dispatcher.lanes))
 
     # Bringing in lanes.
@@ -603,7 +481,7 @@ class Feeder:
         """Stay in this process if that is allowed, and say why if it is not."""
         if self._call.is_paused:
             raise error
-        self._obstacle = str(error)
+        self._scout.obstacle = str(error)
         self._has_handed_over = False
 
     def _replace_lanes(self) -> bool:
@@ -627,7 +505,7 @@ class Feeder:
             n_lanes = len(lanes)
             if n_lanes and self._workers is not None:
                 n_lanes += self._workers.n_expected
-            is_paused = n_lanes >= self._n_cores and not self._processes_failed
+            is_paused = n_lanes >= self._n_cores and not self._scout.processes_failed
             if call.is_paused and not is_paused:
                 with call.changed:
                     call.is_paused = False

@@ -7,12 +7,15 @@ the user's but the function's code.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from typing import Any
 
 __all__ = ["Known", "recall"]
 
 _MOST = 256
+_MEMORY_S = 60.0
+_ALIKE = 4.0
 
 _lock = threading.Lock()
 _known: OrderedDict[Any, Known] = OrderedDict()
@@ -21,10 +24,48 @@ _known: OrderedDict[Any, Known] = OrderedDict()
 class Known:
     """What is known of a function; changed by whoever finds out more."""
 
-    #: Seconds that its first item took the last time; None before.
-    first_s: float | None = None
-    #: Whether threads brought nothing, as its items hold the GIL.
-    threads_failed: bool = False
+    def __init__(self) -> None:
+        #: Seconds that its first item took the last time; None before.
+        self.first_s: float | None = None
+        # When threads brought nothing, and what an item took then.
+        self._failure: tuple[float, float] | None = None
+
+    def note_failure(self, item_s: float) -> None:
+        """Note that threads brought nothing, as items hold the GIL.
+
+        Parameters
+        ----------
+        item_s : float
+            Seconds of an item.
+        """
+        self._failure = time.monotonic(), item_s
+
+    def have_threads_failed(self, item_s: float) -> bool:
+        """Return whether threads need not be tried for such items.
+
+        Parameters
+        ----------
+        item_s : float
+            Seconds of an item.
+
+        Returns
+        -------
+        bool
+            For a minute, and for items of about that cost: others may be larger
+            arrays, and the machine may have been busy.
+
+        Examples
+        --------
+        >>> known = Known()
+        >>> known.note_failure(0.001)
+        >>> known.have_threads_failed(0.002), known.have_threads_failed(0.1)
+        (True, False)
+        """
+        if self._failure is None:
+            return False
+        since_s, known_item_s = self._failure
+        is_alike = known_item_s / _ALIKE < item_s < known_item_s * _ALIKE
+        return is_alike and time.monotonic() - since_s < _MEMORY_S
 
 
 def recall(func: Any) -> Known:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskkit.run.board import Board
 from daskkit.run.exceptions import dump_error
+from daskkit.run.hosts import is_own_user
 from daskkit.run.job import Caught, Job, run_chunk
 from daskkit.run.link import Link
 from daskkit.run.meter import LaneMeter, metered
@@ -140,6 +141,10 @@ def run_lane(ticket: LaneTicket, job: Packed, number: int) -> str:
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         end.connect(ticket.address)
+        # The caller may have gone, and somebody else have taken its socket's name.
+        if not is_own_user(end):
+            end.close()
+            return "done"
         end.sendall(GREETING.pack(ticket.token, os.getpid(), number))
         _, fds, _, _ = socket.recv_fds(end, 1, 1)
     except OSError:

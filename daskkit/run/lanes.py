@@ -215,10 +215,14 @@ class ProcessLane(Lane):
     def withdraw(self, *, share: float = 0.5) -> list[Part]:
         """Return a share of the items that it has not begun, the last ones first."""
         parts = []
+        # A lane that executes nothing is just taking in its first batch. Were an item
+        # withdrawn that takes long to be taken in, it would go back and forth for ever.
+        first = next(iter(self.batches), None) if self.running is None else None
         for slot, batch in list(self.batches.items())[::-1]:
             if batch.part.is_suspect:
                 continue
-            start, stop = self.board.withdraw(slot, keep=1 - share)
+            n_least = 1 if slot == first else 0
+            start, stop = self.board.withdraw(slot, keep=1 - share, n_least=n_least)
             if start < stop:
                 batch.stop = start
                 parts.append(batch.part.between(start, stop))

@@ -41,6 +41,8 @@ class NamedCluster:
     pid: int
     began: float
     host: str
+    #: Who knows it is let in, in hexadecimal digits; empty for all.
+    secret: str = dataclasses.field(default="", repr=False)
 
 
 def is_name(text: str) -> bool:
@@ -64,14 +66,16 @@ def is_name(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def publish(name: str, address: str, dashboard: str) -> Iterator[None]:
+def publish(
+    name: str, address: str, dashboard: str, secret: str = ""
+) -> Iterator[None]:
     """Make a cluster of this process known by a name, as long as the context is open.
 
     Parameters
     ----------
     name : str
         See `is_name`.
-    address, dashboard : str
+    address, dashboard, secret : str
         As in `NamedCluster`.
 
     Raises
@@ -82,7 +86,7 @@ def publish(name: str, address: str, dashboard: str) -> Iterator[None]:
     check_free(name)
     began = _birth_of(os.getpid())
     cluster = NamedCluster(
-        address, dashboard, os.getpid(), began or 0.0, socket.gethostname()
+        address, dashboard, os.getpid(), began or 0.0, socket.gethostname(), secret
     )
     path = _path_of(name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

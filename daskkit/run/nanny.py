@@ -12,6 +12,7 @@ import ctypes
 import gc
 import importlib
 import logging
+import multiprocessing
 import multiprocessing.resource_tracker
 import multiprocessing.spawn
 import os
@@ -134,6 +135,8 @@ class LastingCluster(LocalCluster):
 class LimitBlas(WorkerPlugin):
     """Worker plugin: limit BLAS, give freed memory back, leave Ctrl-C to the caller.
 
+    And let tasks use a `multiprocessing.Pool`.
+
     Parameters
     ----------
     n_threads : int
@@ -152,9 +155,14 @@ class LimitBlas(WorkerPlugin):
         """Apply the limits in a worker's process, once, before its first task."""
         del worker
         ignore_interrupt()
-        # It warns that a task is cancelled as the worker closes, which is no news.
-        logger = logging.getLogger("distributed.worker.state_machine")
-        logger.addFilter(_is_news)
+        # distributed makes it a daemon of multiprocessing's, which may not have any
+        # children: a task could use no Pool. The nanny ends it in any case.
+        process: Any = multiprocessing.current_process()
+        process._config["daemon"] = False  # noqa: SLF001 - no public way once it runs
+        # They tell that a task is cancelled as the worker closes, and that the
+        # scheduler has gone, with which this worker goes, too.
+        for logger in ("distributed.worker.state_machine", "distributed.worker"):
+            logging.getLogger(logger).addFilter(_is_news)
         for module in self.modules:
             # Who needs it is told why it fails.
             with contextlib.suppress(Exception):
@@ -176,7 +184,10 @@ class LimitBlas(WorkerPlugin):
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    return not str(record.msg).endswith("ended with CancelledError")
+    text = str(record.msg)
+    return not text.endswith(
+        ("ended with CancelledError", "scheduler during heartbeat.")
+    )
 
 
 def _spare_children() -> None:

@@ -14,7 +14,6 @@ import os
 import pickle
 import secrets
 import socket
-import struct
 import sys
 import tempfile
 import threading
@@ -29,6 +28,7 @@ from daskkit.errors import ClusterError
 from daskkit.run import nanny
 from daskkit.run.board import Board, make_file
 from daskkit.run.children import describe_exit
+from daskkit.run.hosts import host_of, is_own_user, own_hosts
 from daskkit.run.lane import (
     GREETING,
     N_TOKEN_BYTES,
@@ -199,8 +199,8 @@ class Workers:
         found = find_workers(self._client, max_age_s=_KNOWN_S if is_first else 0.0)
         threads = {a: n for a, n in found.items() if a not in self._asked}
         self._asked |= threads.keys()
-        own = _own_hosts()
-        near = {a: n for a, n in threads.items() if _host(a) in own}
+        own = own_hosts()
+        near = {a: n for a, n in threads.items() if host_of(a) in own}
         if near and self._listener is None:
             self._listen()
         for address, n in near.items():
@@ -362,7 +362,7 @@ class Workers:
         end.settimeout(_GREETING_S)
         link = Link(end)
         try:
-            own = _is_ours(end)
+            own = is_own_user(end)
             greeting = link.receive_exactly(GREETING.size) if own else b""
             if not hmac.compare_digest(greeting[:N_TOKEN_BYTES], self._token):
                 link.close()
@@ -440,24 +440,3 @@ def find_cause(pid: int) -> str:
             f"{format_bytes(end.limit_bytes)}"
         )
     return describe_exit(end.exit_code)
-
-
-def _host(address: str) -> str:
-    return address.rpartition("://")[2].rpartition(":")[0].strip("[]")
-
-
-def _own_hosts() -> set[str]:
-    """Return the addresses of this machine."""
-    import psutil
-
-    own = {a.address for each in psutil.net_if_addrs().values() for a in each}
-    return own | {"localhost", "127.0.0.1", "::1"}
-
-
-def _is_ours(end: socket.socket) -> bool:
-    """Return whether the other end belongs to this user, where that can be asked."""
-    if sys.platform != "linux":
-        return True  # the folder of the socket is closed to others
-    credentials = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    _, user, _ = struct.unpack("3i", credentials)
-    return bool(user == os.getuid())

@@ -1,0 +1,320 @@
+"""Books of threads: files of stamps and passages, written anywhere, read by the caller.
+
+Each thread writes into files of its own, mapped into memory, so that neither a lock nor
+a message is needed, and nothing is lost with the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import mmap
+import os
+import struct
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskkit.accounts import Stamp
+from daskkit.comparison.passages import Passage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = [
+    "Book",
+    "note_ready",
+    "open_book",
+    "read_passages",
+    "read_ready",
+    "read_stamps",
+]
+
+# Begin, end, CPU seconds, first item, items.
+_ENTRY = struct.Struct("ddd qq")
+# Packed and opened: begin, end, seconds each; first item, items, bytes, the packing
+# process, whether these are results.
+_PASSAGE = struct.Struct("dddddd qqqqq")
+# When a process had the function.
+_READY = struct.Struct("d")
+# A file grows only as far as it is written.
+_MOST_ENTRIES = 65_536
+# Items with a shorter pause between them are one batch.
+_PAUSE_S = 0.0001
+# Asking for CPU seconds takes 0.5 us; not after each of many short items.
+_CPU_EVERY_S = 0.0001
+
+
+def read_stamps(folder: str, began_s: float = 0.0) -> list[Stamp]:
+    """Return the stamps of all threads, in the order of time.
+
+    Parameters
+    ----------
+    folder : str
+        As for `comparison.stamps.stamp_workload`.
+    began_s : float, default 0.0
+        Earlier ones are left out; on the clock of `time.perf_counter`.
+
+    Returns
+    -------
+    list of Stamp
+        Their times are on that clock.
+    """
+    stamps = []
+    for path, entry in _read(folder, "stamps", _ENTRY):
+        start_s, end_s, cpu_s, first, n_items = entry
+        if n_items and start_s >= began_s:
+            stamp = Stamp(
+                worker=path.name.split(".")[0],
+                start_s=start_s,
+                end_s=end_s,
+                # Clocks tick differently: a thread can't compute for longer.
+                cpu_s=min(cpu_s, end_s - start_s),
+                first=first,
+                n_items=n_items,
+            )
+            stamps.append(stamp)
+    return sorted(stamps, key=lambda stamp: stamp.start_s)
+
+
+def read_passages(folder: str, began_s: float = 0.0) -> list[Passage]:
+    """Return what travelled between processes, in the order in which it was packed.
+
+    Parameters
+    ----------
+    folder : str
+        As for `comparison.stamps.stamp_workload`.
+    began_s : float, default 0.0
+        What was packed earlier is left out; on the clock of `time.perf_counter`.
+
+    Returns
+    -------
+    list of Passage
+        Their times are on that clock. The caller is this process.
+    """
+    passages = []
+    for path, entry in _read(folder, "passages", _PASSAGE):
+        packed, opened, (first, n_items, n_bytes) = entry[:3], entry[3:6], entry[6:9]
+        packed_by, is_result = entry[9:]
+        if n_items and packed[0] >= began_s:
+            passage = Passage(
+                pack_start_s=packed[0],
+                pack_end_s=packed[1],
+                pack_s=packed[2],
+                open_start_s=opened[0],
+                open_end_s=opened[1],
+                open_s=opened[2],
+                first=first,
+                n_items=n_items,
+                n_bytes=n_bytes,
+                is_result=bool(is_result),
+                by_caller=packed_by == os.getpid(),
+                to_caller=path.name.startswith(f"{os.getpid()}-"),
+            )
+            passages.append(passage)
+    return sorted(passages, key=lambda passage: passage.pack_start_s)
+
+
+def read_ready(folder: str, began_s: float = 0.0) -> float:
+    """Return when the last process got the function, with all that it imports.
+
+    Parameters
+    ----------
+    folder : str
+        As for `comparison.stamps.stamp_workload`.
+    began_s : float, default 0.0
+        Processes that had it earlier don't count; on the clock of `time.perf_counter`.
+
+    Returns
+    -------
+    float
+        On that clock; `began_s` if all had it before, or share this process.
+    """
+    times: list[float] = [
+        entry[0]
+        for path, entry in _read(folder, "ready", _READY)
+        if not path.name.startswith(f"{os.getpid()}-")
+    ]
+    return max([began_s, *times])
+
+
+def open_book(folder: str) -> Book:
+    """Return the book of this thread.
+
+    Parameters
+    ----------
+    folder : str
+        Where its files are.
+
+    Returns
+    -------
+    Book
+    """
+    return _here.book(folder)
+
+
+def note_ready(folder: str, began_s: float) -> None:
+    """Write down that this process has the function, the first time.
+
+    Parameters
+    ----------
+    folder : str
+        Where the file is; if there is none any more, nothing is written.
+    began_s : float
+        When the function was begun to be opened, on the clock of `time.perf_counter`.
+    """
+    key = os.getpid(), folder
+    if key in _ready:
+        return
+    _ready.add(key)
+    ended_s = time.perf_counter()
+    with contextlib.suppress(FileNotFoundError):
+        sheet = _Sheet(folder, "ready", _READY, 1)
+        sheet.turn()
+        sheet.put(min(ended_s, _find_boot_s() + ended_s - began_s))
+
+
+def _find_boot_s() -> float:
+    """Return when this process had started, as far as it has told by its CPU time.
+
+    What it did not compute since it was made it has waited: for a core, which counts,
+    or for its first input, which doesn't.
+    """
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2]
+        delay_ns = int(Path("/proc/self/schedstat").read_text("ascii").split()[1])
+        ticks_s = int(fields.split()[19]) / os.sysconf("SC_CLK_TCK")
+        # Counted from the machine's boot, which is not this clock's beginning where the
+        # machine has slept.
+        since_boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    except (OSError, AttributeError, ValueError, IndexError):
+        return math.inf
+    age_s = since_boot_s - ticks_s
+    spent_s = time.process_time() + delay_ns / 1e9
+    return time.perf_counter() - age_s + min(spent_s, age_s)
+
+
+def _read(
+    folder: str, kind: str, form: struct.Struct
+) -> Iterator[tuple[Path, tuple[Any, ...]]]:
+    """Yield the entries of all files of a kind, with their paths."""
+    _here.forget(folder)
+    for path in Path(folder).glob(f"*.{kind}"):
+        content = path.read_bytes()
+        whole = content[: len(content) // form.size * form.size]
+        for entry in form.iter_unpack(whole):
+            yield path, entry
+
+
+class _Sheet:
+    """A file of entries of one kind, written by one thread."""
+
+    def __init__(self, folder: str, kind: str, form: struct.Struct, most: int) -> None:
+        name = f"{os.getpid()}-{threading.get_native_id()}.{time.monotonic_ns()}"
+        path = Path(folder, f"{name}.{kind}")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            size = most * form.size
+            os.ftruncate(descriptor, size)
+            self._map = mmap.mmap(descriptor, size)
+        finally:
+            os.close(descriptor)
+        self._form, self._most = form, most
+        self._n_entries = 0
+
+    def turn(self) -> bool:
+        """Begin another entry; False if the file is full, and the last one goes on."""
+        if self._n_entries == self._most:
+            return False
+        self._n_entries += 1
+        return True
+
+    def put(self, *entry: Any) -> None:
+        """Write the entry that was begun last."""
+        offset = (self._n_entries - 1) * self._form.size
+        self._form.pack_into(self._map, offset, *entry)
+
+
+class Book:
+    """The stamps of one thread, and what it has opened."""
+
+    def __init__(self, folder: str) -> None:
+        self.pid = os.getpid()
+        self._folder = folder
+        self._stamps: _Sheet | None = None
+        self._passages: _Sheet | None = None
+        self._start_s = self._end_s = self._cpu_s = 0.0
+        self._first = self._n_items = 0
+        self._cpu_began = self._cpu_seen_s = 0.0
+        self._passage: list[Any] = []
+
+    def write(self, func: Callable[[Any], Any], item: Any, first: int, n: int) -> Any:
+        """Return ``func(item)``, and write down how long that took."""
+        if self._stamps is None:
+            self._stamps = _Sheet(self._folder, "stamps", _ENTRY, _MOST_ENTRIES)
+        start_s = time.perf_counter()
+        is_next = (
+            start_s - self._end_s < _PAUSE_S
+            and first == self._first + self._n_items
+            and self._n_items > 0
+        )
+        if not is_next and self._stamps.turn():
+            self._start_s, self._first, self._n_items = start_s, first, 0
+            self._cpu_s = 0.0
+            self._cpu_began, self._cpu_seen_s = time.thread_time(), start_s
+        try:
+            return func(item)
+        finally:
+            end_s = time.perf_counter()
+            if end_s - self._cpu_seen_s > _CPU_EVERY_S:
+                self._cpu_s = time.thread_time() - self._cpu_began
+                self._cpu_seen_s = end_s
+            self._end_s = end_s
+            self._n_items += n
+            # What follows the last look at the CPU clock was computed.
+            cpu_s = self._cpu_s + end_s - self._cpu_seen_s
+            self._stamps.put(self._start_s, end_s, cpu_s, self._first, self._n_items)
+
+    def open(self, passage: list[Any]) -> None:
+        """Write down what has been opened, in the order of `_PASSAGE`."""
+        if self._passages is None:
+            self._passages = _Sheet(self._folder, "passages", _PASSAGE, _MOST_ENTRIES)
+        last = self._passage
+        is_next = (
+            bool(last)
+            and passage[6] == last[6] + last[7]
+            and passage[9:] == last[9:]
+            and passage[0] - last[1] < _PAUSE_S
+            and passage[3] - last[4] < _PAUSE_S
+        )
+        if is_next:
+            last[1], last[4] = passage[1], passage[4]
+            for at in (2, 5, 7, 8):
+                last[at] += passage[at]
+        elif self._passages.turn():
+            self._passage = passage
+        self._passages.put(*self._passage)
+
+
+class _Here(threading.local):
+    """The books of a thread by folder."""
+
+    def __init__(self) -> None:
+        self.books: dict[str, Book] = {}
+
+    def book(self, folder: str) -> Book:
+        """Return this thread's book; a forked child has another than its parent."""
+        book = self.books.get(folder)
+        if book is None or book.pid != os.getpid():
+            book = self.books[folder] = Book(folder)
+        return book
+
+    def forget(self, folder: str) -> None:
+        """Close this thread's book; its next item opens another."""
+        self.books.pop(folder, None)
+
+
+_here = _Here()
+# Processes and folders of which it is known when they had the function.
+_ready: set[tuple[int, str]] = set()
