@@ -81,7 +81,8 @@ class Call:
         self.batch_size = batch_size
         self.client = client
         self.is_stream = is_stream
-        self._bar = bar
+        #: Shows progress, if that is wanted.
+        self.bar = bar
         # Guards all that follows; notified when a waiting caller should look up.
         self.changed = threading.Condition()
         self.error: BaseException | None = None
@@ -144,9 +145,9 @@ class Call:
         for helper in helpers:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             helper.join(left)
-        if self._bar is not None:
+        if self.bar is not None:
             self._show_progress()
-            self._bar.close()
+            self.bar.close()
 
     # Streams.
 
@@ -473,10 +474,10 @@ class Call:
         return len(self._answers)
 
     def _show_progress(self) -> None:
-        if self._bar is not None:
-            n_new = self.n_done - self._bar.n
+        if self.bar is not None:
+            n_new = self.n_done - self.bar.n
             if n_new:
-                self._bar.update(n_new)
+                self.bar.update(n_new)
 
 
 class Pilot:

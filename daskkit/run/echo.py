@@ -7,45 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from daskkit.run.voice import (
-    MOST_BYTES,
-    MOST_LINES,
-    Limit,
-    Line,
-    Rules,
-    Said,
-    describe_filters,
-    find_action,
-    find_category,
-)
+from daskkit.run.rules import find_action, find_category
+from daskkit.run.voice import MOST_BYTES, MOST_LINES, Limit
 from daskkit.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Echo", "read_rules"]
+    from daskkit.run.voice import Line, Said
 
-
-def read_rules() -> Rules:
-    """Return what this process wants to hear.
-
-    Returns
-    -------
-    Rules
-    """
-    manager = logging.root.manager
-    levels = {"": logging.root.level}
-    for name, logger in list(manager.loggerDict.items()):
-        level = getattr(logger, "level", 0)  # a placeholder has none
-        if level:
-            levels[name] = level
-    filters = describe_filters(warnings.filters)
-    return Rules(os.getpid(), levels, manager.disable, filters)
+__all__ = ["Echo"]
 
 
 class Echo:
@@ -60,6 +35,7 @@ class Echo:
 
     Examples
     --------
+    >>> from daskkit.run.voice import Line, Said
     >>> Echo("squares").hear(Said([Line("stdout", 7, "49")], 0, 0), "child process 12")
     [item 7, child process 12] 49
     """

@@ -15,6 +15,8 @@ from daskkit.loop import short_repr
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from daskkit.run.rules import Rules
+
 __all__ = ["Caught", "Job", "is_executing", "run_chunk"]
 
 
@@ -63,6 +65,8 @@ class Job:
     describe: Callable[[int, Any], str] | None = None
     #: Called in the caller before another process is told of the job. Stays there.
     before_leaving: Callable[[], None] | None = None
+    #: Which messages of its items the caller wants; None where that is known.
+    rules: Rules | None = None
 
     def name_item(self, index: int, item: Any) -> str:
         """Return what an item is called in messages.

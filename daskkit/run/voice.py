@@ -1,8 +1,8 @@
 """What items say in a worker: log records, warnings and printed lines, on their way.
 
-A lane has a `Voice`. As long as the lane serves a call, what its thread says goes to the
-caller, each line as soon as it is whole: a worker that dies has said all before. Other
-threads of a worker are left alone; in a child process all of them belong to the call.
+A lane has a `Voice`. As long as the lane serves a call, what its thread says goes to
+the caller, each line as soon as it is whole: a worker that dies has said all before.
+Other threads of a worker are left alone; in a child process all belong to the call.
 `run.echo` is the other side.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import sys
 import threading
 import time
@@ -19,44 +18,30 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskkit.loop import short_repr
+from daskkit.run.rules import describe_filters, find_action, resolve_filters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence, Sized
+
+    from daskkit.run.rules import Rules
 
 __all__ = [
     "MOST_BYTES",
     "MOST_LINES",
     "Limit",
     "Line",
-    "Rules",
     "Said",
     "Voice",
-    "describe_filters",
-    "find_action",
-    "find_category",
     "speaking",
 ]
 
 #: A call, and each of its lanes, may say so much a second; the rest is counted.
 MOST_LINES = 2_000
-MOST_BYTES = 4_000_000
+MOST_BYTES = 4 * 2**20
 # A line without an end is sent when it has so many characters.
 _MOST_UNENDED = 1_000_000
 # What travels of a log record as it is; anything else as text.
 _PLAIN = (str, int, float, bool, type(None))
-
-
-class Rules(NamedTuple):
-    """What of the caller's settings decides which messages it wants."""
-
-    #: Process of the caller.
-    pid: int
-    #: Levels of the loggers that have one, by name; "" is the root.
-    levels: dict[str, int]
-    #: What `logging.disable` was told.
-    disabled: int
-    #: `warnings.filters`, as by `describe_filters`.
-    filters: tuple[tuple[str, str, str, str, int], ...]
 
 
 class Line(NamedTuple):
@@ -128,7 +113,7 @@ class Limit:
 
 
 class Voice:
-    """Sends what one lane says.
+    r"""Sends what one lane says.
 
     Parameters
     ----------
@@ -141,7 +126,7 @@ class Voice:
     >>> heard = []
     >>> voice = Voice(heard.append)
     >>> voice.place(7, [])
-    >>> voice.write("stdout", "one "); voice.write("stdout", "line\\nand a half")
+    >>> voice.write("stdout", "one "); voice.write("stdout", "line\nand a half")
     >>> heard[0].lines
     [Line(kind='stdout', item=7, content='one line')]
     >>> voice.flush(); heard[1].lines[0].content
@@ -186,7 +171,7 @@ class Voice:
             self._deliver(Said([], *dropped))
 
     def say(self, messages: Sequence[tuple[str, Any]]) -> None:
-        """Send messages, each of a kind and with its content, as far as they may pass."""
+        """Send messages, each a kind and its content, as far as they may pass."""
         item = None if self._start is None else self._start + len(self._results)
         lines = [
             Line(kind, item, content)
@@ -209,11 +194,11 @@ class Voice:
 
 
 def _shown(line: str) -> str:
-    """Return what a terminal shows of a line in the end: bars overwrite themselves.
+    r"""Return what a terminal shows of a line in the end: bars overwrite themselves.
 
     Examples
     --------
-    >>> _shown("10 %\\r20 %"), _shown("Windows\\r")
+    >>> _shown("10 %\r20 %"), _shown("Windows\r")
     ('20 %', 'Windows')
     """
     return line.rstrip("\r").rpartition("\r")[2]
@@ -285,7 +270,7 @@ class _Desk:
         self._undo.callback(undo)
 
     def _set_levels(self, rules: Rules) -> None:
-        """Let loggers say what the caller's do, unless this process has its own view."""
+        """Let loggers say what the caller's do, where this process has no levels."""
         for name, level in rules.levels.items():
             logger = logging.getLogger(name)
             if logger.level != level and (not name or logger.level == logging.NOTSET):
@@ -436,7 +421,7 @@ def _describe_record(record: logging.LogRecord) -> dict[str, Any]:
 def _make_hook(before: Callable[..., Any]) -> Callable[..., Any]:
     """Return what takes the place of `warnings.showwarning`."""
 
-    def show(
+    def show(  # noqa: PLR0917 - as Python calls it
         message: Warning | str,
         category: type[Warning],
         filename: str,
@@ -482,128 +467,3 @@ def _remove_handlers() -> None:
 def _remove_filter(known: Any) -> None:
     with contextlib.suppress(ValueError):
         warnings.filters.remove(known)  # type: ignore[attr-defined] # a list
-
-
-# Filters of warnings, as plain data and back.
-
-
-def describe_filters(
-    filters: Sequence[tuple[Any, ...]],
-) -> tuple[tuple[str, str, str, str, int], ...]:
-    """Return filters of warnings as plain data.
-
-    Parameters
-    ----------
-    filters : sequence of tuple
-        As in `warnings.filters`.
-
-    Returns
-    -------
-    tuple of tuple
-        Action, pattern of the message, module and name of the category, pattern of the
-        module, number of the line.
-
-    Examples
-    --------
-    >>> describe_filters([("ignore", None, UserWarning, "__main__", 0)])
-    (('ignore', '', 'builtins:UserWarning', '__main__\\\\Z', 0),)
-    """
-    return tuple(
-        (
-            action,
-            _to_pattern(message),
-            f"{category.__module__}:{category.__qualname__}",
-            _to_pattern(module),
-            line,
-        )
-        for action, message, category, module, line in filters
-    )
-
-
-def _to_pattern(wanted: Any) -> str:
-    if wanted is None:
-        return ""
-    if isinstance(wanted, str):
-        return re.escape(wanted) + r"\Z"
-    pattern: str = wanted.pattern
-    return pattern
-
-
-def resolve_filters(rules: Rules) -> list[tuple[Any, ...]]:
-    """Return the caller's filters whose categories are known in this process."""
-    found = []
-    for action, message, category, module, line in rules.filters:
-        kind = find_category([tuple(category.split(":"))])
-        if kind is not None:
-            text = re.compile(message, re.IGNORECASE) if message else None
-            place = re.compile(module) if module else None
-            found.append((action, text, kind, place, line))
-    return found
-
-
-def find_category(names: Sequence[tuple[str, ...]]) -> type[Warning] | None:
-    """Return the first class of warnings that is there without an import, or None.
-
-    Parameters
-    ----------
-    names : sequence of tuple of str
-        Module and name of each.
-
-    Examples
-    --------
-    >>> find_category([("some.module", "Odd"), ("builtins", "UserWarning")])
-    <class 'UserWarning'>
-    """
-    for module, name in names:
-        found: Any = sys.modules.get(module)
-        for part in name.split("."):
-            found = getattr(found, part, None)
-        if isinstance(found, type) and issubclass(found, Warning):
-            return found
-    return None
-
-
-def find_action(
-    filters: Sequence[tuple[Any, ...]],
-    text: str,
-    category: type[Warning],
-    module: str,
-    lineno: int,
-) -> str:
-    """Return what is done with a warning, as Python decides it.
-
-    Parameters
-    ----------
-    filters : sequence of tuple
-        As in `warnings.filters`.
-    text, category, module, lineno : object
-        Of the warning.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> find_action([("error", None, UserWarning, None, 0)], "x", UserWarning, "m", 3)
-    'error'
-    >>> find_action([], "x", UserWarning, "m", 3)
-    'default'
-    """
-    for action, message, kind, place, line in filters:
-        if (
-            issubclass(category, kind)
-            and line in {0, lineno}
-            and _fits(message, text)
-            and _fits(place, module)
-        ):
-            return str(action)
-    return "default"
-
-
-def _fits(wanted: Any, text: str) -> bool:
-    if wanted is None:
-        return True
-    if isinstance(wanted, str):
-        return wanted == text
-    return wanted.match(text) is not None

@@ -404,7 +404,10 @@ class Workers:
     def _task_ended(self, lane: TaskLane, order: Order, future: _Future) -> None:
         del self._batches[order.start]
         if future.status == "finished":
-            outcome = future.result().answer
+            task = future.result()
+            outcome = task.answer
+            for said in task.said:
+                lane.hear(said)
         else:
             outcome = future.exception() or RuntimeError(f"its task is {future.status}")
         lane.arrived.append((order.slot, outcome))
