@@ -282,9 +282,11 @@ class _Desk:
             logging.disable(rules.disabled)
 
     def _set_filters(self, rules: Rules) -> None:
-        if describe_filters(warnings.filters) == rules.filters:
+        wanted = resolve_filters(rules)
+        # To change them makes Python forget what it has shown once.
+        if describe_filters(wanted) == describe_filters(warnings.filters):
             return
-        for action, message, category, module, line in resolve_filters(rules)[::-1]:
+        for action, message, category, module, line in wanted[::-1]:
             # Not for the whole process; see `_make_hook`.
             kind = "always" if action == "error" else action
             texts = (one.pattern if one else "" for one in (message, module))
