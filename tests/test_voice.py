@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import re
@@ -15,13 +17,16 @@ import time
 import warnings
 from collections import Counter
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import daskkit as dk
 from daskkit.run import workers
+from daskkit.run.desk import speaking
 from daskkit.run.echo import Echo
 from daskkit.run.rules import Rules, describe_filters, find_action, resolve_filters
-from daskkit.run.voice import MOST_BYTES, MOST_LINES, Limit, Line, Said, Voice, speaking
+from daskkit.run.voice import MOST_BYTES, MOST_LINES, Limit, Line, Said, Voice
 
 N_TASKS = 50
 FILLING = "x" * 3_000
@@ -150,6 +155,83 @@ def test_child_processes_speak_through_the_caller(tmp_path, is_forked):
     assert numbers((tmp_path / "apart").read_text(), "apart") == everyone
 
 
+class Loud:
+    """Says hello and returns something that every verb understands."""
+
+    def __init__(self, result):
+        self.result = result
+
+    def __call__(self, *args, **kwargs):
+        print("hello")
+        return self.result
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda **kw: list(dk.imap(Loud(1), range(4), **kw)),
+        lambda **kw: list(dk.imap_unordered(Loud(1), range(4), **kw)),
+        lambda **kw: dk.starmap(Loud(1), [(1, 2)] * 4, **kw),
+        lambda **kw: dk.map_reduce(Loud(1), range(4), sum, **kw),
+        lambda **kw: dk.map_blocks(Loud(np.ones(2)), np.ones(8), blocks=4, **kw),
+        lambda **kw: dk.monte_carlo(Loud([1.0]), 4, seed=1, block_size=1, **kw),
+        lambda **kw: dk.apply(pd.Series([1, 2, 3, 4]), Loud(1), **kw),
+        lambda **kw: dk.apply(pd.DataFrame({"a": range(4)}), Loud(1), axis=1, **kw),
+        lambda **kw: dk.plan(Loud(1), range(4), **kw).run(),
+    ],
+)
+def test_items_of_every_verb_speak(shared_client, capsys, run):
+    """Each line names item and worker, whichever verb it was."""
+    run(where="cluster")
+    lines = capsys.readouterr().out.splitlines()
+    # pandas may call a function once more to see what it returns.
+    assert len(lines) >= 3
+    assert all(re.fullmatch(r"\[item \d, worker .*\] hello", one) for one in lines)
+
+
+def test_threads_of_an_item_speak_for_it(shared_client, capsys, caplog):
+    """A worker that serves one lane takes what its item's threads say for the item's."""
+
+    def speak(x):
+        def run():
+            print("threaded", x)
+            logging.getLogger("voice").warning("logged %s", x)
+
+        threads = [threading.Thread(target=run) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    dk.map(speak, range(4), where="cluster")
+    lines = capsys.readouterr().out.splitlines()
+    wanted = sorted(f"threaded {x}" for x in range(4) for _ in range(2))
+    assert sorted(map(without_source, lines)) == wanted
+    logged = [one for one in caplog.records if one.name == "voice"]
+    assert Counter(one.daskkit_item for one in logged) == dict.fromkeys(range(4), 2)
+
+
+def test_lazy_verbs_leave_output_where_dask_leaves_it(shared_client, capsys):
+    """A graph is Dask's: nothing in a worker or in the caller is changed for it."""
+    dk.lazy.map(Loud(1), range(4)).compute()
+    assert "hello" not in capsys.readouterr().out
+
+
+def test_what_an_item_catches_stays_there(shared_client, capsys):
+    """Redirected output and recorded warnings are the item's own business."""
+
+    def catch(x):
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            print("caught")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            warnings.warn("odd", stacklevel=1)
+        return out.getvalue(), [str(one.message) for one in caught]
+
+    assert dk.map(catch, [0], where="cluster") == [("caught\n", ["odd"])]
+    assert capsys.readouterr().out == ""
+
+
 def test_flood_is_limited_and_counted(shared_client, capsys, caplog):
     """Beyond the limit lines are left out; what is shown and counted is all."""
 
@@ -235,7 +317,9 @@ def look_at_surroundings():
     """Return what a lane would have changed in a worker."""
     return (
         logging.getLogger("voice.loud").level,
-        len([one for one in logging.getLogger().handlers if "voice" in str(type(one))]),
+        len(
+            [one for one in logging.getLogger().handlers if "daskkit" in str(type(one))]
+        ),
         "daskkit" not in type(sys.stdout).__module__,
     )
 
@@ -316,8 +400,16 @@ def test_progress_bar_and_lines_stay_apart(shared_client, capsys):
 # Parts.
 
 
-def test_voice_knows_the_item_and_other_threads_have_none():
-    """The item is counted by the results; what a thread of its own prints stays."""
+def test_voice_knows_the_item_and_strangers_have_none():
+    """The item is counted by the results; a thread that was there is left alone."""
+    begin = threading.Event()
+
+    def run():
+        begin.wait()
+        print("elsewhere")
+
+    stranger = threading.Thread(target=run)
+    stranger.start()
     heard, rules = [], Rules(0, {"": logging.root.level}, 0, ())
     results = []
     before = sys.stdout
@@ -326,7 +418,9 @@ def test_voice_knows_the_item_and_other_threads_have_none():
         print("one")
         results += [None, None]
         print("two")
-        thread = threading.Thread(target=print, args=["elsewhere"])
+        begin.set()
+        stranger.join()
+        thread = threading.Thread(target=print, args=["in a thread"])
         thread.start()
         thread.join()
         assert sys.stdout.encoding == before.encoding
@@ -338,6 +432,7 @@ def test_voice_knows_the_item_and_other_threads_have_none():
     assert [(one.item, one.content) for one in lines] == [
         (10, "one"),
         (12, "two"),
+        (12, "in a thread"),
         (12, "three"),
     ]
 
@@ -391,7 +486,7 @@ def test_filters_mean_the_same_after_the_way(filters, action):
 
 def test_unknown_category_is_left_out():
     """A filter for a class that nobody has imported here can't matter."""
-    rules = Rules(0, {}, 0, (("error", "", "nowhere:Odd", "", 0),))
+    rules = Rules(0, {}, 0, (("error", None, "nowhere:Odd", None, 0),))
     assert resolve_filters(rules) == []
 
 

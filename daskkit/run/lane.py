@@ -19,12 +19,13 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskkit.run.board import Board
+from daskkit.run.desk import speaking
 from daskkit.run.exceptions import dump_error
 from daskkit.run.hosts import is_own_user
 from daskkit.run.job import Caught, Job, run_chunk
 from daskkit.run.link import Link
 from daskkit.run.meter import LaneMeter, metered
-from daskkit.run.voice import Said, Voice, speaking
+from daskkit.run.voice import Said, Voice
 from daskkit.transport.auto import pack, unpack, unpack_once
 from daskkit.transport.contact import Place, find_place
 from daskkit.transport.errors import UnpicklableError

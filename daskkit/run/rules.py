@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,7 +31,7 @@ class Rules(NamedTuple):
     #: What `logging.disable` was told.
     disabled: int
     #: `warnings.filters`, as by `describe_filters`.
-    filters: tuple[tuple[str, str, str, str, int], ...]
+    filters: tuple[tuple[Any, ...], ...]
 
 
 def read_rules() -> Rules:
@@ -52,10 +51,8 @@ def read_rules() -> Rules:
     return Rules(os.getpid(), levels, manager.disable, filters)
 
 
-def describe_filters(
-    filters: Sequence[tuple[Any, ...]],
-) -> tuple[tuple[str, str, str, str, int], ...]:
-    r"""Return filters of warnings as plain data.
+def describe_filters(filters: Sequence[tuple[Any, ...]]) -> tuple[tuple[Any, ...], ...]:
+    """Return filters of warnings so that any process can open them.
 
     Parameters
     ----------
@@ -65,44 +62,26 @@ def describe_filters(
     Returns
     -------
     tuple of tuple
-        Action, pattern of the message, module and name of the category, pattern of the
-        module, number of the line.
+        The same with the names of the categories.
 
     Examples
     --------
     >>> describe_filters([("ignore", None, UserWarning, "__main__", 0)])
-    (('ignore', '', 'builtins:UserWarning', '__main__\\Z', 0),)
+    (('ignore', None, 'builtins:UserWarning', '__main__', 0),)
     """
     return tuple(
-        (
-            action,
-            _to_pattern(message),
-            f"{category.__module__}:{category.__qualname__}",
-            _to_pattern(module),
-            line,
-        )
-        for action, message, category, module, line in filters
+        (action, message, f"{kind.__module__}:{kind.__qualname__}", module, line)
+        for action, message, kind, module, line in filters
     )
-
-
-def _to_pattern(wanted: Any) -> str:
-    if wanted is None:
-        return ""
-    if isinstance(wanted, str):
-        return re.escape(wanted) + r"\Z"
-    pattern: str = wanted.pattern
-    return pattern
 
 
 def resolve_filters(rules: Rules) -> list[tuple[Any, ...]]:
     """Return the caller's filters whose categories are known in this process."""
     found = []
-    for action, message, category, module, line in rules.filters:
-        kind = find_category([tuple(category.split(":"))])
+    for action, message, name, module, line in rules.filters:
+        kind = find_category([tuple(name.split(":"))])
         if kind is not None:
-            text = re.compile(message, re.IGNORECASE) if message else None
-            place = re.compile(module) if module else None
-            found.append((action, text, kind, place, line))
+            found.append((action, message, kind, module, line))
     return found
 
 
