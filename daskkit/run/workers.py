@@ -148,7 +148,8 @@ class Workers:
         self._retire = retire
         self._client = client
         self._job = job
-        self._name = f"{name}-{uuid.uuid4().hex[:8]}"
+        # Dask shows what is before "-lane1-"; who watches knows lanes by it.
+        self._name = f"{name}-lane1-{uuid.uuid4().hex[:8]}"
         self._mailbox = mailbox
         self._on_lane = on_lane
         self._on_event = on_event
