@@ -189,6 +189,13 @@ def test_items_of_every_verb_speak(shared_client, capsys, run):
     assert all(re.fullmatch(r"\[item \d, worker .*\] hello", one) for one in lines)
 
 
+def test_blocks_are_numbered_as_they_lie_in_the_array(shared_client, capsys):
+    """Also the first one, which is executed before the others."""
+    dk.map_blocks(Loud(np.ones(2)), np.ones(8), blocks=4, where="cluster")
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(line[6] for line in lines) == list("0123")
+
+
 def test_threads_of_an_item_speak_for_it(shared_client, capsys, caplog):
     """A worker that serves one lane takes what its item's threads say for the item's."""
 

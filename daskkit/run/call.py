@@ -475,7 +475,7 @@ class Call:
 
     def _show_progress(self) -> None:
         if self.bar is not None:
-            n_new = self.n_done - self.bar.n
+            n_new = self.n_done + self.job.n_before - self.bar.n
             if n_new:
                 self.bar.update(n_new)
 

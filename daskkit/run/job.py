@@ -65,6 +65,8 @@ class Job:
     describe: Callable[[int, Any], str] | None = None
     #: Called in the caller before another process is told of the job. Stays there.
     before_leaving: Callable[[], None] | None = None
+    #: Items before its first one that another call has executed; for people.
+    n_before: int = 0
     #: Which messages of its items the caller wants; None where that is known.
     rules: Rules | None = None
 

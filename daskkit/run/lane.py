@@ -432,7 +432,7 @@ def _execute(  # noqa: PLR0917 - an inner part of serve
     board.handle(None)
     results = Partition()
     items_began = time.perf_counter()
-    voice.place(start, results)
+    voice.place(start + job.n_before, results)
     caught = _run_claims(order, board, job, batch, results, meter)
     voice.place(None)
     meter.pack_results()
@@ -479,7 +479,7 @@ def _run_claims(  # noqa: PLR0917 - an inner part of _execute
         if first == end:
             board.finished(0)
             return caught
-        meter.begin_claim(first)
+        meter.begin_claim(first + job.n_before)
         began = time.perf_counter()
         n_before = len(caught), len(results)
         chunk = batch[first - order.start : end - order.start]
@@ -494,7 +494,7 @@ def _run_claims(  # noqa: PLR0917 - an inner part of _execute
         n_done = len(results) - n_before[1]
         if n_failed and not job.collect:
             n_done += 1
-        meter.count_claim(first, n_done, n_failed, wall_s)
+        meter.count_claim(first + job.n_before, n_done, n_failed, wall_s)
         if n_failed and not job.collect:
             return caught
         if order.n_claim:
