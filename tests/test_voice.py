@@ -474,7 +474,7 @@ def test_limit_counts_bytes_and_begins_anew():
         ([("ignore", re.compile("od", re.IGNORECASE), UserWarning, None, 0)], "ignore"),
         ([("ignore", re.compile("x"), UserWarning, None, 0)], "default"),
         ([("error", None, UserWarning, re.compile("mod"), 0)], "error"),
-        ([("error", None, UserWarning, "modul", 0)], "default"),
+        ([("error", None, UserWarning, "other", 0)], "default"),
         ([("error", None, UserWarning, "module", 7)], "error"),
         ([("error", None, UserWarning, None, 8)], "default"),
         ([("once", None, DeprecationWarning, None, 0)], "default"),
