@@ -55,6 +55,8 @@ _HOMES = {
     "share": "daskkit.transport.shared",
     "starmap": "daskkit.verbs",
     "usable_cores": "daskkit.run.threads",
+    "watch": "daskkit.dashboard.watch",
+    "watching": "daskkit.dashboard.watch",
 }
 
 # Public names that are called otherwise in their module.
@@ -103,6 +105,8 @@ __all__ = [
     "share",
     "starmap",
     "usable_cores",
+    "watch",
+    "watching",
 ]
 
 if TYPE_CHECKING:
@@ -114,6 +118,7 @@ if TYPE_CHECKING:
     from daskkit.comparison.result import Comparison, load
     from daskkit.comparison.scaled import Scaling
     from daskkit.comparison.scaling import scaling
+    from daskkit.dashboard.watch import watch, watching
     from daskkit.errors import (
         ArgumentError,
         BackendError,

@@ -20,6 +20,7 @@ def make_bar(
     show: bool | None = None,
     unit: str = "it",
     delay_s: float = _DELAY_S,
+    n_done: int = 0,
 ) -> Any:
     """Return a tqdm bar that appears after some time.
 
@@ -31,11 +32,12 @@ def make_bar(
         What goes on.
     show : bool, optional
         None shows it in a terminal and in a notebook, but not in a file or pipe.
-
     unit : str, default "it"
         What a step is called.
     delay_s : float, default 2
         Seconds before it appears; with 0 it also stays.
+    n_done : int, default 0
+        Steps that were done before; they don't count for the rate.
 
     Returns
     -------
@@ -52,6 +54,7 @@ def make_bar(
         show = kernel or sys.stderr.isatty()
     return type("Bar", (bar,), {"monitor_interval": 0})(  # 0: no thread that stays
         total=total,
+        initial=n_done,
         unit=unit,
         desc=description,
         disable=not show,

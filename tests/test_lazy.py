@@ -275,16 +275,13 @@ def test_each_stage_is_a_layer_that_stays_one():
     """After Dask's optimisation each stage has tasks of its own name."""
     bag = lazy.pipeline(range(8), square, (str, {"name": "format"}), len, npartitions=4)
     assert [key_split(name) for name in bag.dask.layers] == [
-        "square-map",
-        "format-map",
-        "len-map",
+        "square",
+        "format",
+        "len",
     ]
     (optimized,) = dask.optimize(bag.map(abs))
     names = sorted({key_split(key) for key in dict(optimized.dask)})
-    assert (
-        names[:1] + names[-1:] == ["abs-len-map", "square-map"] or "square-map" in names
-    )
-    assert "format-map" in names
+    assert {"square", "format"} < set(names)
 
 
 def test_an_error_in_a_stage_names_stage_and_item():

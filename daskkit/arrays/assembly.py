@@ -191,13 +191,15 @@ def execute_into_array(work: ArrayWork, **options: Unpack[Options]) -> NDArray[A
     try:
         if options.get("where") == "cluster" or options.get("timeout") is not None:
             # No item is executed here; but one has to be known to make the array.
-            quiet: Options = {**options, "progress": False}
+            is_alone = len(work.items) == 1
+            shown = options.get("progress", False) and is_alone
+            quiet: Options = {**options, "progress": shown}
             first = dataclasses.replace(work, items=work.items[:1])
             (head,) = run_items(first, **quiet)
             assembly.begin(head)
             assembly.put(0, head)
             results.append(None)
-            rest = dataclasses.replace(rest, items=work.items[1:])
+            rest = dataclasses.replace(rest, items=work.items[1:], n_before=1)
         if len(rest.items):
             results += run_items(rest, **options)
         return assembly.finish(results)

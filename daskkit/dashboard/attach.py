@@ -17,7 +17,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from tornado.web import RequestHandler
 
 from daskkit import units
-from daskkit.dashboard import calls, ledger, observer, page, parts
+from daskkit.dashboard import calls, ledger, observer, page, parts, watched
 from daskkit.dashboard.observer import OBSERVER_NAME, Observer
 from daskkit.dashboard.page import PAGES
 from daskkit.errors import ClusterError
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-__all__ = ["PageInstaller", "attach", "dask_setup", "install"]
+__all__ = ["PageInstaller", "attach", "by_value", "dask_setup", "install"]
 
 # What a scheduler or a worker without daskkit needs of it.
-_SENT = (units, calls, ledger, observer, page, parts, meter, slots)
+_SENT = (units, calls, ledger, observer, page, parts, watched, meter, slots)
 _lock = threading.Lock()
 
 
@@ -80,7 +80,7 @@ def install(client: Client) -> str:
     True
     """
     installer = PageInstaller(_dump_meter())
-    with _by_value():
+    with by_value():
         client.register_plugin(installer)
         is_there = client.run_on_scheduler(_has_page)
     if not is_there:
@@ -222,13 +222,13 @@ def _has_page(dask_scheduler: Any) -> bool:
 
 def _dump_meter() -> bytes:
     """Return the plugin for workers as bytes."""
-    with _by_value():
+    with by_value():
         dumped: bytes = cloudpickle.dumps(SlotMeter())
     return dumped
 
 
 @contextlib.contextmanager
-def _by_value() -> Iterator[None]:
+def by_value() -> Iterator[None]:
     """Pickle what is defined in these modules by value while in the context."""
     modules = (*_SENT, sys.modules[__name__])
     with _lock:

@@ -41,10 +41,18 @@ class CallRow:
     batch_size: int
     reason: str
     n_lanes: int
+    #: Tells calls of one name apart.
+    id: str = ""
+    unit: str = "item"
 
 
 class Calls:
     """The calls of one cluster, the latest first.
+
+    Parameters
+    ----------
+    n_kept : int, default 12
+        How many are kept that are over.
 
     Examples
     --------
@@ -59,7 +67,8 @@ class Calls:
     (20.0, 3.0)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, n_kept: int = _N_KEPT) -> None:
+        self._n_kept = n_kept
         self._latest: dict[str, dict[str, Any]] = {}
         self._history: dict[str, deque[tuple[float, int]]] = {}
 
@@ -69,14 +78,16 @@ class Calls:
         Parameters
         ----------
         message : dict
-            As by `daskkit.run.news.News.compose`.
+            As by `daskkit.run.news.News.compose`; it may have ``before``, the number
+            that was done when the call began, and ``unit``, what is counted.
         """
         key = message["id"]
         known = self._latest.get(key)
         if known is not None and known["t"] > message["t"]:
             return
         self._latest[key] = message
-        history = self._history.setdefault(key, deque([(message["began"], 0)]))
+        first = (message["began"], message.get("before", 0))
+        history = self._history.setdefault(key, deque([first]))
         history.append((message["t"], message["done"]))
         while len(history) > 2 and message["t"] - history[1][0] >= _WINDOW_S:  # noqa: PLR2004 - two points make a rate
             history.popleft()
@@ -103,7 +114,8 @@ class Calls:
         if is_running and now - message["t"] > _SILENT_S:
             state = "silent"
         wall_s = max(0.0, message["t"] - message["began"])
-        rate = message["done"] / wall_s if wall_s else 0.0
+        n_new = message["done"] - message.get("before", 0)
+        rate = n_new / wall_s if wall_s else 0.0
         if is_running:
             (began, first), (ended, last) = (
                 self._history[message["id"]][0],
@@ -126,13 +138,15 @@ class Calls:
             message["size"],
             message["why"],
             message["lanes"],
+            message["id"],
+            message.get("unit", "item"),
         )
 
     def _drop_old(self) -> None:
         over = [k for k, one in self._latest.items() if one["state"] != "running"]
         over.sort(key=lambda key: self._latest[key]["t"])
         # Also those of callers that were killed, and never said that they are over.
-        excess = len(self._latest) - 2 * _N_KEPT
+        excess = len(self._latest) - 2 * self._n_kept
         running = [k for k in self._latest if k not in set(over)]
-        for key in over[:-_N_KEPT] + running[: max(0, excess)]:
+        for key in over[: -self._n_kept] + running[: max(0, excess)]:
             del self._latest[key], self._history[key]

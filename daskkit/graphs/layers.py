@@ -21,7 +21,12 @@ _Tasks = dict[Any, Task]
 
 
 def make_part_layer(
-    step: Carried, items: Sequence[Any], npartitions: int, *, kind: type[Task] = Task
+    step: Carried,
+    items: Sequence[Any],
+    npartitions: int,
+    *,
+    kind: type[Task] = Task,
+    name: str | None = None,
 ) -> tuple[str, _Tasks]:
     """Return the layer that executes items: its name, and a task for each part.
 
@@ -35,6 +40,8 @@ def make_part_layer(
         At least 1.
     kind : type, default dask._task_spec.Task
         Of the tasks.
+    name : str, optional
+        Of the layer, never used before. Default: one by what is done.
 
     Returns
     -------
@@ -50,7 +57,7 @@ def make_part_layer(
     >>> name[:8], len(tasks)
     ('abs-map-', 3)
     """
-    name = make_layer_name(step.get().job.name, "map")
+    name = name or make_layer_name(step.get().job.name, "map")
     edges = find_edges(len(items), npartitions)
     tasks = {
         (name, i): kind((name, i), run_part, step, Carried(items[start:stop]), start)

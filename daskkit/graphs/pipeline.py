@@ -120,6 +120,7 @@ def make_pipeline(
         step = Carried(Step.of(stage.job, place=place))
         # What follows the last stage, and its way to the caller, may be fused with it.
         kind = _StageTask if i < len(stages) - 1 else Task
+        name = make_layer_name(stage.job.name)
         before = edges
         wanted = (stage.npartitions, stage.batch_size)
         if wanted != (None, None):
@@ -128,10 +129,11 @@ def make_pipeline(
             n_parts = count_partitions(n_items, npartitions, batch_size)
             edges = find_edges(n_items, n_parts)
         if not before:
-            layer = make_part_layer(step, items, len(edges) - 1, kind=kind)
+            n_parts = len(edges) - 1
+            chain.add(*make_part_layer(step, items, n_parts, kind=kind, name=name))
         else:
-            layer = _make_stage_layer(step, chain.keys, before, edges, kind)
-        chain.add(*layer)
+            tasks = _make_tasks(name, step, chain.keys, before, edges, kind)
+            chain.add(name, tasks)
     return PartitionBag(chain.graph, chain.top, len(chain.keys))
 
 
@@ -170,21 +172,22 @@ def find_pieces(
     return pieces
 
 
-def _make_stage_layer(
+def _make_tasks(  # noqa: PLR0917 - an inner part of make_pipeline
+    name: str,
     step: Carried,
     keys: Sequence[Any],
     before: Sequence[int],
     edges: Sequence[int],
     kind: type[Task],
-) -> tuple[str, dict[Any, Task]]:
-    name = make_layer_name(step.get().job.name, "map")
+) -> dict[Any, Task]:
+    """Return the tasks of a stage, which take up the parts of the one before."""
     tasks = {}
     for i, pieces in enumerate(find_pieces(before, edges)):
         key = (name, i)
         references = [TaskRef(keys[number]) for number, _ in pieces]
         slices = tuple(piece for _, piece in pieces)
         tasks[key] = kind(key, run_pieces, step, slices, edges[i], *references)
-    return name, tasks
+    return tasks
 
 
 def _read_stage(stage: Any, number: int) -> Stage:

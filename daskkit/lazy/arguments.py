@@ -23,7 +23,7 @@ _ELSEWHERE = {
         "'synchronous', or open a cluster; npartitions says how the work is cut"
     ),
     "progress": (
-        "with a cluster watch its dashboard or call distributed.progress, else use "
+        "with a cluster compute within daskkit.watching(), else use "
         "dask.diagnostics.ProgressBar"
     ),
     "retries": (

@@ -84,7 +84,8 @@ class Call:
         self.batch_size = batch_size
         self.client = client
         self.is_stream = is_stream
-        self._bar = bar
+        #: Shows progress, if that is wanted.
+        self.bar = bar
         # Guards all that follows; notified when a waiting caller should look up.
         self.changed = threading.Condition()
         self.error: BaseException | None = None
@@ -147,9 +148,9 @@ class Call:
         for helper in helpers:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             helper.join(left)
-        if self._bar is not None:
+        if self.bar is not None:
             self._show_progress()
-            self._bar.close()
+            self.bar.close()
 
     # Streams.
 
@@ -401,7 +402,7 @@ class Call:
         # Not many times as many at a time: one item doesn't tell of all.
         growth = _QUICK_GROWTH if wall_s < _QUICK_S else 2
         if self.is_alone and is_quick(self.job, part.items):
-            here_s = _QUICK_ALONE_S if self._bar is None else _PROGRESS_S
+            here_s = _QUICK_ALONE_S if self.bar is None else _PROGRESS_S
             growth = _MOST_HERE
         fitting = int(here_s / max(item_s, 1e-9))
         return max(1, min(fitting, growth * len(part.items), _MOST_HERE))
@@ -511,10 +512,10 @@ class Call:
         return len(self._answers)
 
     def _show_progress(self) -> None:
-        if self._bar is not None:
-            n_new = self.n_done - self._bar.n
+        if self.bar is not None:
+            n_new = self.n_done + self.job.n_before - self.bar.n
             if n_new:
-                self._bar.update(n_new)
+                self.bar.update(n_new)
 
 
 class Pilot:

@@ -5,15 +5,19 @@ Runs in the thread that feeds the lanes, except for `Dispatcher.close`.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 import time
 from typing import TYPE_CHECKING, Any
 
 from daskkit.errors import ClusterError, ItemTimeoutError, WorkerDiedError
 from daskkit.run.batches import Batches
+from daskkit.run.echo import Echo
 from daskkit.run.exceptions import load_error
 from daskkit.run.frozen import Freezes
 from daskkit.run.lanes import Lane, LostError, ProcessLane
+from daskkit.run.rules import read_rules
 from daskkit.run.threads import usable_cores
 from daskkit.transport.auto import Packer, unpack
 from daskkit.transport.errors import TransportError, UnpicklableError
@@ -91,6 +95,7 @@ class Dispatcher:
         # Items that took too long, by the process that was ended for them.
         self._overdue: dict[int, int] = {}
         self._freezes = Freezes()
+        self._echo = Echo(call.job.name, call.bar)
         # Until when a lane that has died is waited for.
         self._returns_by_s = math.inf
         self._next_return_s = 0.0
@@ -107,7 +112,8 @@ class Dispatcher:
         """Return the job in the form in which it travels."""
         if self._job is None:
             self._call.job.prepare_to_leave()
-            self._job = self._packer.pack(self._call.job)
+            job = dataclasses.replace(self._call.job, rules=read_rules())
+            self._job = self._packer.pack(job)
         return self._job
 
     def expect(self) -> None:
@@ -119,6 +125,7 @@ class Dispatcher:
     def add(self, lane: Lane) -> None:
         """Take in a lane that is ready."""
         self.lanes.append(lane)
+        lane.hear = functools.partial(self._echo.hear, where=lane.where)
         self._n_most = max(self._n_most, len(self.lanes))
         if len(self.lanes) >= self._n_most:
             self._returns_by_s = math.inf
@@ -148,10 +155,13 @@ class Dispatcher:
         for lane in self.lanes:
             if self._call.is_complete:
                 lane.drain()
+            else:
+                lane.hear_rest()
             lane.close()
             for batch in lane.batches.values():
                 batch.close()
         self.lanes.clear()
+        self._echo.close()
         if self._job is not None:
             self._job.close()
             self._job = None
@@ -333,10 +343,13 @@ class Dispatcher:
         if lane not in self.lanes:
             return
         try:
-            batch, answer = lane.receive()
+            received = lane.receive()
         except LostError:
             self._lost(lane)
             return
+        if received is None:
+            return
+        batch, answer = received
         batch.close()
         if answer.unopened:
             assert answer.trouble is not None

@@ -16,6 +16,8 @@ from daskkit.loop import short_repr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from daskkit.run.rules import Rules
+
 __all__ = ["Caught", "Job", "executing", "is_executing", "run_chunk"]
 
 
@@ -74,6 +76,10 @@ class Job:
     describe: Callable[[int, Any], str] | None = None
     #: Called in the caller before another process is told of the job. Stays there.
     before_leaving: Callable[[], None] | None = None
+    #: Items before its first one that another call has executed; for people.
+    n_before: int = 0
+    #: Which messages of its items the caller wants; None where that is known.
+    rules: Rules | None = None
 
     def name_item(self, index: int, item: Any) -> str:
         """Return what an item is called in messages.

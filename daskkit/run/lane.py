@@ -8,6 +8,7 @@ so that the scheduler and the dashboard know who is busy, and with what.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pickle
@@ -19,12 +20,14 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskkit.run.board import SENDS, TRIES, Board
+from daskkit.run.desk import speaking
 from daskkit.run.exceptions import dump_error
 from daskkit.run.hosts import is_own_user
 from daskkit.run.job import Caught, Job, run_chunk
 from daskkit.run.link import Link
 from daskkit.run.meter import LaneMeter, metered
 from daskkit.run.trial import Trial
+from daskkit.run.voice import Said, Voice
 from daskkit.transport.auto import pack, unpack, unpack_once
 from daskkit.transport.contact import Place, find_place
 from daskkit.transport.errors import UnpicklableError
@@ -247,12 +250,15 @@ class TaskAnswer:
     ----------
     answer : Answer
         Of the batch.
+    said : list of Said
+        What its items have said meanwhile.
     """
 
-    __slots__ = ("answer",)
+    __slots__ = ("answer", "said")
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, said: list[Said]) -> None:
         self.answer = answer
+        self.said = said
 
     def __sizeof__(self) -> int:
         # What Dask takes for the memory of a result.
@@ -294,11 +300,16 @@ def run_task(job: Packed, order: Order) -> TaskAnswer:
     TaskAnswer
     """
     opened: Job = unpack_once(job)
-    with metered(_find_worker(), opened.name, is_task=True) as meter:
+    rules, said = opened.rules, list[Said]()
+    is_far = rules is not None and (rules.pid, job.place) != (os.getpid(), find_place())
+    with contextlib.ExitStack() as stack:
+        meter = stack.enter_context(metered(_find_worker(), opened.name, is_task=True))
+        voice = Voice(said.append)  # that nobody uses: the caller's own process
+        if is_far:
+            voice = stack.enter_context(speaking(said.append, rules, is_child=False))
         board = _NoBoard(order)
-        return TaskAnswer(
-            _execute(order, board, opened, None, job.place, meter, Trial())
-        )
+        answer = _execute(order, board, opened, None, job.place, meter, Trial(), voice)
+    return TaskAnswer(answer, said)
 
 
 def serve(
@@ -333,7 +344,27 @@ def serve(
         Whether the lane is to wait for another call; False if it was closed.
     """
     board.enter()
-    meter = meter or LaneMeter(job.name)
+    is_child = _find_worker() is None
+    with speaking(
+        lambda said: _send(link, said), job.rules, is_child=is_child
+    ) as voice:
+        meter = meter or LaneMeter(job.name)
+        return _serve(link, board, job, items, home, meter, voice)
+
+
+def _send(link: Link, message: Any) -> None:
+    link.send_whole(pickle.dumps(message, 5))
+
+
+def _serve(  # noqa: PLR0917 - an inner part of serve
+    link: Link,
+    board: Board,
+    job: Job,
+    items: Sequence[Any] | None,
+    home: Place | None,
+    meter: LaneMeter,
+    voice: Voice,
+) -> bool:
     trial = Trial()
     # The caller opens the shared memory of an answer when it receives it, and it has
     # by the time that it uses the slot again.
@@ -344,10 +375,10 @@ def serve(
             if order is None:
                 return True
             held.pop(order.slot, None)
-            answer = _execute(order, board, job, items, home, meter, trial)
+            answer = _execute(order, board, job, items, home, meter, trial, voice)
             held[order.slot] = answer
             board.handle(None)
-            link.send_whole(pickle.dumps(answer, 5))
+            _send(link, answer)
             meter.await_batch()
             del order, answer
     except (EOFError, OSError):
@@ -362,6 +393,7 @@ def _execute(  # noqa: PLR0917 - an inner part of serve
     home: Place | None,
     meter: LaneMeter,
     trial: Trial,
+    voice: Voice,
 ) -> Answer:
     """Execute one batch, as far as nobody withdraws it."""
     meter.open_batch()
@@ -378,6 +410,7 @@ def _execute(  # noqa: PLR0917 - an inner part of serve
         unopened: bool = False,
     ) -> Answer:
         meter.count_bytes(payload)
+        voice.flush()
         return Answer(
             slot,
             start,
@@ -403,7 +436,9 @@ def _execute(  # noqa: PLR0917 - an inner part of serve
     board.handle(None)
     results = Partition()
     items_began = time.perf_counter()
+    voice.place(start + job.n_before, results)
     caught = _run_claims(order, board, job, batch, results, meter)
+    voice.place(None)
     meter.pack_results()
     items_s = time.perf_counter() - items_began
     board.handle(slot, SENDS)
@@ -451,7 +486,7 @@ def _run_claims(  # noqa: PLR0917 - an inner part of _execute
         if first == end:
             board.finished(0)
             return caught
-        meter.begin_claim(first)
+        meter.begin_claim(first + job.n_before)
         began = time.perf_counter()
         n_before = len(caught), len(results)
         chunk = batch[first - order.start : end - order.start]
@@ -466,7 +501,7 @@ def _run_claims(  # noqa: PLR0917 - an inner part of _execute
         n_done = len(results) - n_before[1]
         if n_failed and not job.collect:
             n_done += 1
-        meter.count_claim(first, n_done, n_failed, wall_s)
+        meter.count_claim(first + job.n_before, n_done, n_failed, wall_s)
         if n_failed and not job.collect:
             return caught
         if order.n_claim:

@@ -19,6 +19,7 @@ from daskkit.run.batches import DIRECT, TASK, HandOver
 from daskkit.run.board import N_SLOTS, OPENS, SENDS, TRIES, Board
 from daskkit.run.exceptions import load_error
 from daskkit.run.lane import Order
+from daskkit.run.voice import Said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,8 @@ __all__ = ["Batch", "Lane", "LostError", "ProcessLane", "TaskLane"]
 _STUCK_S = 0.01
 # An answer without items takes as long as a message.
 _DRAIN_S = 0.05
+# Who has begun to send a message has sent it by then, or was stopped.
+_REST_S = 0.5
 
 
 class LostError(Exception):
@@ -74,6 +77,8 @@ class Lane(abc.ABC):
         self.is_lost = False
         #: Whether it finds the items by their index, and need not be sent them.
         self.knows_items = False
+        #: ``hear(said)`` takes what its items say.
+        self.hear: Callable[[Said], Any] = _ignore
 
     @property
     def has_room(self) -> bool:
@@ -115,11 +120,18 @@ class Lane(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def receive(self) -> tuple[Batch, Answer]:
-        """Return a batch and its answer; raises `LostError` if the lane is gone."""
+    def receive(self) -> tuple[Batch, Answer] | None:
+        """Return a batch and its answer; raises `LostError` if the lane is gone.
+
+        None if it was something else that has arrived.
+        """
 
     def drain(self) -> None:
         """Take the answers to batches of which nothing was left."""
+        return
+
+    def hear_rest(self) -> None:
+        """Take what items have said by now of a call that is broken off."""
         return
 
     @abc.abstractmethod
@@ -253,24 +265,41 @@ class ProcessLane(Lane):
                     break
         return parts
 
-    def receive(self) -> tuple[Batch, Answer]:
+    def receive(self) -> tuple[Batch, Answer] | None:
         """Return a batch and its answer; raises `LostError` if the lane is gone.
 
-        Raises what kept the other side from opening the job, if that happened.
+        None if its items have said something. Raises what kept the other side from
+        opening the job, if that happened.
         """
         try:
-            answer: Answer | bytes = pickle.loads(self.link.receive())
+            answer: Answer | Said | bytes = pickle.loads(self.link.receive())
         except (EOFError, OSError) as error:
             raise LostError from error
         if isinstance(answer, bytes):
             raise load_error(answer)
+        if isinstance(answer, Said):
+            self.hear(answer)
+            return None
         return self.batches.pop(answer.slot), answer
 
     def drain(self) -> None:
         """Take the answers to batches of which nothing was left."""
         with contextlib.suppress(LostError):
             while self.batches and self.link.has_message(_DRAIN_S):
-                self.receive()[0].close()
+                received = self.receive()
+                if received is not None:
+                    received[0].close()
+
+    def hear_rest(self) -> None:
+        """Take what items have said by now of a call that is broken off."""
+        if self._is_closed or not self.batches:
+            return
+        self.link.be_patient(_REST_S)
+        with contextlib.suppress(EOFError, OSError):
+            while self.link.has_message(0.0):
+                message = pickle.loads(self.link.receive())
+                if isinstance(message, Said):
+                    self.hear(message)
 
     def kill(self) -> None:
         """End its process, whatever it does; the lane then is lost."""
@@ -356,3 +385,7 @@ class TaskLane(Lane):
     def _send(self, order: Order) -> bool:
         self._submit(self, order)
         return True
+
+
+def _ignore(said: Said) -> None:
+    """Do nothing: nobody has asked for it."""

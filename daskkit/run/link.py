@@ -9,12 +9,15 @@ from __future__ import annotations
 import select
 import socket
 import struct
+import threading
 from collections import deque
 
 __all__ = ["Link"]
 
 _HEADER = struct.Struct("<Q")
 _N_AT_ONCE = 2**20
+# To copy it takes less than to call the system twice.
+_N_SHORT = 2**16
 
 
 class Link:
@@ -39,6 +42,8 @@ class Link:
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._unsent: deque[memoryview] = deque()
+        # Threads of an item print while its lane answers.
+        self._sending = threading.RLock()
 
     def fileno(self) -> int:
         """Return the descriptor, for selectors; -1 once it is closed."""
@@ -77,12 +82,21 @@ class Link:
 
     def send_whole(self, message: bytes) -> None:
         """Send a message and wait until it is sent."""
-        self._socket.sendall(_HEADER.pack(len(message)))
-        self._socket.sendall(message)
+        header = _HEADER.pack(len(message))
+        with self._sending:
+            if len(message) < _N_SHORT:
+                self._socket.sendall(header + message)
+            else:
+                self._socket.sendall(header)
+                self._socket.sendall(message)
 
     def has_message(self, timeout_s: float) -> bool:
         """Return whether there is something to receive, or will be soon."""
         return bool(select.select([self._socket], [], [], timeout_s)[0])
+
+    def be_patient(self, timeout_s: float) -> None:
+        """Have `receive` raise `TimeoutError` if the other end stops amid a message."""
+        self._socket.settimeout(timeout_s)
 
     def receive(self) -> bytes:
         """Return the next message; waits for it, and for all of it.

@@ -102,8 +102,11 @@ def make_engine(
     if progress:
         from daskkit.progress import make_bar
 
-        total = len(items) if isinstance(items, Sized) else None
-        bar = make_bar(total, job.name, show=True, unit="item", delay_s=0)
+        n_before = job.n_before
+        total = len(items) + n_before if isinstance(items, Sized) else None
+        bar = make_bar(
+            total, job.name, show=True, unit="item", delay_s=0, n_done=n_before
+        )
     client = find_client() if where in {"auto", "cluster"} else None
     call = Call(
         job,

@@ -39,6 +39,8 @@ class Work:
     combine: Callable[[list[Any]], Any] | None = None
     #: See `Job.before_leaving`.
     before_leaving: Callable[[], None] | None = None
+    #: See `Job.n_before`.
+    n_before: int = 0
 
 
 def execute(work: Work, **options: Unpack[Options]) -> Any:
@@ -118,6 +120,7 @@ def run_items(work: Work, **options: Unpack[Options]) -> Any:
         each=work.each,
         describe=work.describe,
         before_leaving=work.before_leaving,
+        n_before=work.n_before,
     )
     engine = make_engine(
         job,

@@ -148,7 +148,8 @@ class Workers:
         self._retire = retire
         self._client = client
         self._job = job
-        self._name = f"{name}-{uuid.uuid4().hex[:8]}"
+        # Dask shows what is before "-lane1-"; who watches knows lanes by it.
+        self._name = f"{name}-lane1-{uuid.uuid4().hex[:8]}"
         self._mailbox = mailbox
         self._on_lane = on_lane
         self._on_event = on_event
@@ -404,7 +405,10 @@ class Workers:
     def _task_ended(self, lane: TaskLane, order: Order, future: _Future) -> None:
         del self._batches[order.start]
         if future.status == "finished":
-            outcome = future.result().answer
+            task = future.result()
+            outcome = task.answer
+            for said in task.said:
+                lane.hear(said)
         else:
             outcome = future.exception() or RuntimeError(f"its task is {future.status}")
         lane.arrived.append((order.slot, outcome))
