@@ -32,14 +32,15 @@ def test_busy_part_agrees_with_the_fine_performance_metrics(backend):
     finally:
         runner.stop()
     ledger = make_ledger(trace)
-    comparison = make_comparison(make_run(backend, trace=trace))
+    pool = make_run("threads", trace=make_trace())
+    comparison = make_comparison(make_run(backend, trace=trace), pool)
     counted = comparison.counters(backend).set_index("activity")["seconds"]
     tasks_s = counted["execute: thread-cpu"] + counted["execute: thread-noncpu"]
     assert ledger.compute_s + ledger.waiting_s == pytest.approx(tasks_s, rel=0.02)
     slots_s = counted[[name.startswith("slots: ") for name in counted.index]].sum()
     # They count for a moment longer than the call.
     assert slots_s > 0.98 * ledger.whole_s
-    assert comparison.counters("serial").empty
+    assert comparison.counters("threads").empty
 
 
 def test_gaps_are_split_by_what_dask_says():

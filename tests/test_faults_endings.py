@@ -99,7 +99,9 @@ def press():
     while session.client is None:
         time.sleep(0.0005)
     time.sleep({delay})
-    os.kill(os.getpid(), signal.SIGINT)
+    while True:  # once more if a callback of the garbage collector has dropped it
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(20)
 threading.Thread(target=press, daemon=True).start()
 try:
     while True:

@@ -65,7 +65,7 @@ class Contestant:
     """
 
     #: The module that its process runs.
-    module: ClassVar = "daskkit.comparison.runner"
+    module: ClassVar[str] = "daskkit.comparison.runner"
 
     def __init__(
         self, warden: Warden, environment: Mapping[str, str] | None = None
