@@ -17,7 +17,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from tornado.web import RequestHandler
 
 from daskkit import units
-from daskkit.dashboard import calls, ledger, observer, page, parts
+from daskkit.dashboard import calls, ledger, observer, page, parts, recorder
 from daskkit.dashboard.observer import OBSERVER_NAME, Observer
 from daskkit.dashboard.page import PAGES
 from daskkit.errors import ClusterError
@@ -30,10 +30,17 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-__all__ = ["PageInstaller", "attach", "dask_setup", "install"]
+__all__ = [
+    "PageInstaller",
+    "attach",
+    "by_value",
+    "dask_setup",
+    "dump_meter",
+    "install",
+]
 
 # What a scheduler or a worker without daskkit needs of it.
-_SENT = (units, calls, ledger, observer, page, parts, meter, slots)
+_SENT = (units, calls, ledger, observer, page, parts, recorder, meter, slots)
 _lock = threading.Lock()
 
 
@@ -48,7 +55,7 @@ async def dask_setup(server: Any) -> None:
     from distributed import Scheduler
 
     if isinstance(server, Scheduler):
-        await PageInstaller(_dump_meter()).start(server)
+        await PageInstaller(dump_meter()).start(server)
 
 
 def install(client: Client) -> str:
@@ -79,8 +86,8 @@ def install(client: Client) -> str:
     ...     install(client).endswith("/daskkit")
     True
     """
-    installer = PageInstaller(_dump_meter())
-    with _by_value():
+    installer = PageInstaller(dump_meter())
+    with by_value():
         client.register_plugin(installer)
         is_there = client.run_on_scheduler(_has_page)
     if not is_there:
@@ -220,16 +227,24 @@ def _has_page(dask_scheduler: Any) -> bool:
     )
 
 
-def _dump_meter() -> bytes:
-    """Return the plugin for workers as bytes."""
-    with _by_value():
+def dump_meter() -> bytes:
+    """Return the plugin for workers as bytes.
+
+    Returns
+    -------
+    bytes
+    """
+    with by_value():
         dumped: bytes = cloudpickle.dumps(SlotMeter())
     return dumped
 
 
 @contextlib.contextmanager
-def _by_value() -> Iterator[None]:
-    """Pickle what is defined in these modules by value while in the context."""
+def by_value() -> Iterator[None]:
+    """Pickle what schedulers and workers need of daskkit by value while in the context.
+
+    They may be unable to import it.
+    """
     modules = (*_SENT, sys.modules[__name__])
     with _lock:
         for module in modules:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from daskkit.accounts import Ledger, Stamp, Trace
 
-__all__ = ["plot_ledgers", "plot_timeline"]
+__all__ = ["label_rows", "plot_ledgers", "plot_timeline"]
 
 _ROW_PX = 30
 _AXIS_PX = 60
@@ -102,7 +102,7 @@ def plot_ledgers(ledgers: Mapping[str, Ledger]) -> figure:
             entries.append((title, bars))
         left = right
     add_legend(plot, entries, "above", orientation="horizontal", ncols=4, padding=2)
-    _label_rows(plot, names)
+    label_rows(plot, names)
     return plot
 
 
@@ -173,7 +173,7 @@ def plot_timeline(trace: Trace) -> figure:
     ]
     add_tips(plot, [boxes], rows)
     if _MOST_PX / n_lines >= _LEAST_LINE_PX * 3:
-        _label_rows(plot, [*workers, *["(idle)"] * (n_lines - len(workers))])
+        label_rows(plot, [*workers, *["(idle)"] * (n_lines - len(workers))])
     return plot
 
 
@@ -242,8 +242,16 @@ def _name_items(stamp: Stamp) -> str:
     return str(last) if stamp.n_items == 1 else f"{stamp.first} to {last}"
 
 
-def _label_rows(plot: figure, names: Sequence[str]) -> None:
-    """Write names on the left."""
+def label_rows(plot: figure, names: Sequence[str]) -> None:
+    """Write names on the left.
+
+    Parameters
+    ----------
+    plot : bokeh.plotting.figure
+        Its lines are at 0, 1, 2 and so on.
+    names : sequence of str
+        Of the lines, from top to bottom.
+    """
     ticks = [float(index) for index in range(len(names))]
     plot.yaxis.ticker = FixedTicker(ticks=ticks)
     plot.ygrid.grid_line_color = None
