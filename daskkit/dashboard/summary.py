@@ -38,7 +38,8 @@ _MEANINGS = {
         ),
         (
             "If they wait by themselves, use more threads than cores. If they hold the "
-            "GIL, use processes with one thread each."
+            "GIL, use processes with one thread each. If other programs use the cores, "
+            "wait for those."
         ),
     ),
     "transfer": (
@@ -276,7 +277,7 @@ def _make_book(worker: Mapping[str, Any], began: float, wall_s: float) -> Worker
     or too much is nothing that was executed, so "starved" takes it.
     """
     last, first = worker["last"], worker["first"]
-    zero = {"s": [0.0] * len(LABELS), "items": 0, "failed": 0}
+    zero: dict[str, Any] = {"s": [0.0] * len(LABELS), "items": 0, "failed": 0}
     before = first or zero
     start_s = max(0.0, last["began"] - began) if first is None else 0.0
     end_s = wall_s if worker["left"] is None else worker["left"] - began

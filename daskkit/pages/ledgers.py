@@ -106,18 +106,20 @@ def plot_ledgers(ledgers: Mapping[str, Ledger]) -> figure:
     return plot
 
 
-def plot_timeline(trace: Trace) -> figure:
+def plot_timeline(trace: Trace, since: str = "the call began") -> figure:
     """Return a call as a timeline: one line a worker, one box a batch.
 
     Parameters
     ----------
     trace : Trace
         Workers stand from top to bottom in the order in which they began.
+    since : str, default "the call began"
+        What happened at 0 s.
 
     Returns
     -------
     bokeh.plotting.figure
-        Seconds since the call began along x. A box is filled as high as its share of
+        Seconds along x. A box is filled as high as its share of
         CPU time; its outline, and what is empty of it, is its wall time. The mouse
         shows its items. The renderers are named "batch" and "cpu".
 
@@ -132,7 +134,7 @@ def plot_timeline(trace: Trace) -> figure:
     workers = list(dict.fromkeys(_by_start(trace)))
     n_lines = max(len(workers), trace.n_workers, 1)
     plot = make_plot(
-        "Time since the call began (s)",
+        f"Time since {since} (s)",
         "Worker",
         height=min(_MOST_PX, _ROW_PX * n_lines) + _AXIS_PX,
         x_range=Range1d(start=0, end=trace.wall_s or 1.0),

@@ -101,7 +101,10 @@ def _describe(recording: Recording, anchor: str) -> dict[str, Any]:
                     "A box is a batch on a worker, filled as high as its share of CPU "
                     "time. Dask sees none of them: they travel beside its tasks."
                 ),
-                "plot": embed(plot_timeline(recording.trace), f"{anchor}-timeline"),
+                "plot": embed(
+                    plot_timeline(recording.trace, "the recording began"),
+                    f"{anchor}-timeline",
+                ),
             }
         )
     if recording.tasks:
