@@ -22,7 +22,7 @@ PARALLEL = -n $(JOBS) --dist loadgroup --max-worker-restart 0 --timeout-method s
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL = help
-.PHONY: help compare test check format unit oldest chaos notebooks bench docs clean
+.PHONY: help compare test check format unit oldest chaos notebooks bench docs pictures clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,10 @@ bench: $(VENV)/.dev ## Run the benchmarks; prints ratios
 
 docs: $(VENV)/.dev ## Check that the documents' links and examples hold
 	$(BIN)/python -m pytest -q tests/test_docs.py
+
+pictures: $(VENV)/.dev ## Take the pictures of docs/dashboard.md anew
+	@mkdir -p docs/images
+	$(BIN)/python -m tests.screenshots docs/images
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) reports dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -50,6 +50,7 @@ _HOMES = {
     "plan": "daskkit.verbs",
     "read_files": "daskkit.frames.partitions",
     "reduce_blocks": "daskkit.arrays.mapping",
+    "report": "daskkit.dashboard.report",
     "sample": "daskkit.samples.registry",
     "scaling": "daskkit.comparison.scaling",
     "share": "daskkit.transport.shared",
@@ -100,6 +101,7 @@ __all__ = [
     "plan",
     "read_files",
     "reduce_blocks",
+    "report",
     "sample",
     "scaling",
     "share",
@@ -118,6 +120,7 @@ if TYPE_CHECKING:
     from daskkit.comparison.result import Comparison, load
     from daskkit.comparison.scaled import Scaling
     from daskkit.comparison.scaling import scaling
+    from daskkit.dashboard.report import report
     from daskkit.dashboard.watch import watch, watching
     from daskkit.errors import (
         ArgumentError,

@@ -152,7 +152,7 @@ def test_examples_of_the_arrays_run(tmp_path):
 
 @pytest.mark.slow
 def test_examples_of_the_dashboard_run(tmp_path):
-    """As one plain script they print two addresses, and show bars."""
+    """As one plain script they print two addresses, show bars and write a page."""
     text = (ROOT / "docs/dashboard.md").read_text(encoding="utf-8")
     script = tmp_path / "script.py"
     script.write_text("\n".join(_blocks(text, "python")), encoding="utf-8")
@@ -170,6 +170,7 @@ def test_examples_of_the_dashboard_run(tmp_path):
     first, second = done.stdout.splitlines()
     assert first.endswith("/status")
     assert second.endswith("/daskkit")
+    assert "task stream" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_recipe_for_a_back_end_keeps_the_contract():

@@ -17,7 +17,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from tornado.web import RequestHandler
 
 from daskkit import units
-from daskkit.dashboard import calls, ledger, observer, page, parts, watched
+from daskkit.dashboard import calls, ledger, observer, page, parts, recorder, watched
 from daskkit.dashboard.observer import OBSERVER_NAME, Observer
 from daskkit.dashboard.page import PAGES
 from daskkit.errors import ClusterError
@@ -30,10 +30,17 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-__all__ = ["PageInstaller", "attach", "by_value", "dask_setup", "install"]
+__all__ = [
+    "PageInstaller",
+    "attach",
+    "by_value",
+    "dask_setup",
+    "dump_meter",
+    "install",
+]
 
 # What a scheduler or a worker without daskkit needs of it.
-_SENT = (units, calls, ledger, observer, page, parts, watched, meter, slots)
+_SENT = (units, calls, ledger, observer, page, parts, recorder, watched, meter, slots)
 _lock = threading.Lock()
 
 
@@ -48,7 +55,7 @@ async def dask_setup(server: Any) -> None:
     from distributed import Scheduler
 
     if isinstance(server, Scheduler):
-        await PageInstaller(_dump_meter()).start(server)
+        await PageInstaller(dump_meter()).start(server)
 
 
 def install(client: Client) -> str:
@@ -79,7 +86,7 @@ def install(client: Client) -> str:
     ...     install(client).endswith("/daskkit")
     True
     """
-    installer = PageInstaller(_dump_meter())
+    installer = PageInstaller(dump_meter())
     with by_value():
         client.register_plugin(installer)
         is_there = client.run_on_scheduler(_has_page)
@@ -220,8 +227,13 @@ def _has_page(dask_scheduler: Any) -> bool:
     )
 
 
-def _dump_meter() -> bytes:
-    """Return the plugin for workers as bytes."""
+def dump_meter() -> bytes:
+    """Return the plugin for workers as bytes.
+
+    Returns
+    -------
+    bytes
+    """
     with by_value():
         dumped: bytes = cloudpickle.dumps(SlotMeter())
     return dumped
@@ -229,7 +241,10 @@ def _dump_meter() -> bytes:
 
 @contextlib.contextmanager
 def by_value() -> Iterator[None]:
-    """Pickle what is defined in these modules by value while in the context."""
+    """Pickle what schedulers and workers need of daskkit by value while in the context.
+
+    They may be unable to import it.
+    """
     modules = (*_SENT, sys.modules[__name__])
     with _lock:
         for module in modules:

@@ -296,7 +296,10 @@ class _BarsPart(Part):
         self.root.x_range.start = 0
         self.root.xaxis.formatter = NumeralTickFormatter(format="0.0 b")
         self.root.xaxis.ticker = AdaptiveTicker(
-            mantissas=[1, 256, 512], base=1024, desired_num_ticks=4, num_minor_ticks=0
+            mantissas=[2**power for power in range(10)],
+            base=1024,
+            desired_num_ticks=4,
+            num_minor_ticks=0,
         )
         self.root.hbar(
             y="name", right="limit", height=0.8, source=self.source, color="#e4e7eb"

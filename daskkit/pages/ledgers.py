@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from daskkit.accounts import Ledger, Stamp, Trace
 
-__all__ = ["plot_ledgers", "plot_timeline"]
+__all__ = ["label_rows", "plot_ledgers", "plot_timeline"]
 
 _ROW_PX = 30
 _AXIS_PX = 60
@@ -102,22 +102,24 @@ def plot_ledgers(ledgers: Mapping[str, Ledger]) -> figure:
             entries.append((title, bars))
         left = right
     add_legend(plot, entries, "above", orientation="horizontal", ncols=4, padding=2)
-    _label_rows(plot, names)
+    label_rows(plot, names)
     return plot
 
 
-def plot_timeline(trace: Trace) -> figure:
+def plot_timeline(trace: Trace, since: str = "the call began") -> figure:
     """Return a call as a timeline: one line a worker, one box a batch.
 
     Parameters
     ----------
     trace : Trace
         Workers stand from top to bottom in the order in which they began.
+    since : str, default "the call began"
+        What happened at 0 s.
 
     Returns
     -------
     bokeh.plotting.figure
-        Seconds since the call began along x. A box is filled as high as its share of
+        Seconds along x. A box is filled as high as its share of
         CPU time; its outline, and what is empty of it, is its wall time. The mouse
         shows its items. The renderers are named "batch" and "cpu".
 
@@ -132,7 +134,7 @@ def plot_timeline(trace: Trace) -> figure:
     workers = list(dict.fromkeys(_by_start(trace)))
     n_lines = max(len(workers), trace.n_workers, 1)
     plot = make_plot(
-        "Time since the call began (s)",
+        f"Time since {since} (s)",
         "Worker",
         height=min(_MOST_PX, _ROW_PX * n_lines) + _AXIS_PX,
         x_range=Range1d(start=0, end=trace.wall_s or 1.0),
@@ -173,7 +175,7 @@ def plot_timeline(trace: Trace) -> figure:
     ]
     add_tips(plot, [boxes], rows)
     if _MOST_PX / n_lines >= _LEAST_LINE_PX * 3:
-        _label_rows(plot, [*workers, *["(idle)"] * (n_lines - len(workers))])
+        label_rows(plot, [*workers, *["(idle)"] * (n_lines - len(workers))])
     return plot
 
 
@@ -242,8 +244,16 @@ def _name_items(stamp: Stamp) -> str:
     return str(last) if stamp.n_items == 1 else f"{stamp.first} to {last}"
 
 
-def _label_rows(plot: figure, names: Sequence[str]) -> None:
-    """Write names on the left."""
+def label_rows(plot: figure, names: Sequence[str]) -> None:
+    """Write names on the left.
+
+    Parameters
+    ----------
+    plot : bokeh.plotting.figure
+        Its lines are at 0, 1, 2 and so on.
+    names : sequence of str
+        Of the lines, from top to bottom.
+    """
     ticks = [float(index) for index in range(len(names))]
     plot.yaxis.ticker = FixedTicker(ticks=ticks)
     plot.ygrid.grid_line_color = None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from daskkit.pages.section import Section
 
-__all__ = ["format_fragment", "format_page", "save_page"]
+__all__ = ["embed", "format_fragment", "format_page", "render", "save_page"]
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -54,9 +54,7 @@ def format_page(sections: Sequence[Section], title: str | None = None) -> str:
     >>> format_page([], title="Empty").splitlines()[0]
     '<!DOCTYPE html>'
     """
-    from bokeh.resources import Resources
-
-    from daskkit.pages import figures, theme
+    from daskkit.pages import figures
 
     heading = "Parallel back ends, compared" if title is None else title
     parts = [_describe(section, f"c{n}") for n, section in enumerate(sections, start=1)]
@@ -66,21 +64,48 @@ def format_page(sections: Sequence[Section], title: str | None = None) -> str:
         for part in parts
         for plot in (*part["plots"], *(extra["plot"] for extra in part["extras"]))
     ] + [extra["plot"] for extra in overview]
+    return render(
+        "page.html.jinja",
+        plots,
+        heading=heading,
+        title=heading if len(parts) != 1 else f"{heading}: {sections[0].workload}",
+        parts=parts,
+        overview=overview,
+        looks=figures.LOOKS,
+    )
+
+
+def render(template: str, plots: Sequence[dict[str, Any]], **context: Any) -> str:
+    """Return a whole document from a template that extends ``base.html.jinja``.
+
+    Parameters
+    ----------
+    template : str
+        Its file.
+    plots : sequence of dict
+        All figures, as by `embed`.
+    **context : object
+        What the template needs, ``heading`` and ``title`` among it.
+
+    Returns
+    -------
+    str
+    """
+    from bokeh.resources import Resources
+
+    from daskkit.pages import theme
+
     # The other components are widgets, tables, WebGL and MathJax: 2.7 MB unused.
     bokeh = Resources(mode="inline", components=["bokeh"])
     return (
         _environment()
-        .get_template("page.html.jinja")
+        .get_template(template)
         .render(
-            heading=heading,
-            title=heading if len(parts) != 1 else f"{heading}: {sections[0].workload}",
-            parts=parts,
-            overview=overview,
-            looks=figures.LOOKS,
             palette=theme.PALETTE,
             font=theme.FONT,
             bokeh_js=bokeh.render_js() if plots else "",
             plots=plots,
+            **context,
         )
     )
 
@@ -155,12 +180,12 @@ def _describe(section: Section, anchor: str) -> dict[str, Any]:
     plots = []
     if drawn:
         walls = figures.plot_wall_times(rows, section.runs)
-        plots.append(_embed(walls, f"{anchor}-walls"))
+        plots.append(embed(walls, f"{anchor}-walls"))
     # Without the loop there is nothing that a speed-up could refer to.
     has_speedups = any(math.isfinite(row.speedup) for row in drawn)
     if has_speedups:
         speedups = figures.plot_speedups(rows, section.n_workers)
-        plots.append(_embed(speedups, f"{anchor}-speedups"))
+        plots.append(embed(speedups, f"{anchor}-speedups"))
     return {
         "anchor": anchor,
         "section": section,
@@ -190,7 +215,7 @@ def _describe_extras(section: Section, anchor: str) -> list[dict[str, Any]]:
                     "Each bar is workers x wall time of one warm execution; its parts "
                     "sum to it."
                 ),
-                "plot": _embed(plot_ledgers(dict(section.ledgers)), f"{anchor}-ledger"),
+                "plot": embed(plot_ledgers(dict(section.ledgers)), f"{anchor}-ledger"),
             }
         )
     for index, (title, points, laws) in enumerate(section.scalings):
@@ -204,7 +229,7 @@ def _describe_extras(section: Section, anchor: str) -> list[dict[str, Any]]:
                     "interval. Bands: 90 % intervals of the laws, which end where the "
                     "data bear no statement."
                 ),
-                "plot": _embed(plot, f"{anchor}-scaling{index}"),
+                "plot": embed(plot, f"{anchor}-scaling{index}"),
             }
         )
     return extras
@@ -224,13 +249,13 @@ def _describe_all(sections: Sequence[Section]) -> list[dict[str, Any]]:
                 "One line a run, through one axis a column; a click keeps a line. Runs "
                 "without a time go below its axis."
             ),
-            "plot": _embed(plot_measures(sections), "all-measures"),
+            "plot": embed(plot_measures(sections), "all-measures"),
         },
         {
             "title": "Outcomes",
             "label": "Parallel categories of all runs; the words are in the tables.",
             "caption": "A ribbon is as wide as it has runs.",
-            "plot": _embed(plot_statuses(sections), "all-statuses"),
+            "plot": embed(plot_statuses(sections), "all-statuses"),
         },
     ]
 
@@ -242,8 +267,19 @@ def _name_interval(section: Section) -> str:
     return "95\N{NO-BREAK SPACE}% interval"
 
 
-def _embed(plot: figure, target: str) -> dict[str, Any]:
-    """Return a figure as data that the page's script shows in the element `target`."""
+def embed(plot: figure, target: str) -> dict[str, Any]:
+    """Return a figure as data that the page's script shows in the element `target`.
+
+    Parameters
+    ----------
+    plot : bokeh.plotting.figure
+    target : str
+        Identifier of the element.
+
+    Returns
+    -------
+    dict
+    """
     from bokeh.core.types import ID
     from bokeh.embed import json_item
 

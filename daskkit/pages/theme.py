@@ -24,6 +24,7 @@ __all__ = [
     "PALETTE",
     "PART_LOOKS",
     "SERIES",
+    "SLOT_LOOKS",
     "add_legend",
     "add_texts",
     "add_tips",
@@ -62,6 +63,16 @@ PART_LOOKS: Final = {
     "dispatch_s": ("orange", "left_diagonal_line"),
     "tail_s": ("slower", "vertical_line"),
     "caller_s": ("purple", "cross"),
+}
+
+#: What a thread of a worker can be doing, in the dashboard's order and colours.
+SLOT_LOOKS: Final = {
+    "busy": ("faster", "blank"),
+    "waiting": ("sky", "dot"),
+    "transfer": ("orange", "horizontal_line"),
+    "dispatch": ("purple", "left_diagonal_line"),
+    "paused": ("slower", "cross"),
+    "starved": ("grey", "right_diagonal_line"),
 }
 
 #: Series one beside the other: role, dash and marker.

@@ -19,6 +19,7 @@ from daskkit.arguments import check_whole
 from daskkit.errors import ClusterError
 from daskkit.loop import short_repr
 from daskkit.run import named
+from daskkit.run.hearing import announced
 from daskkit.run.hosts import host_of, own_hosts
 from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.pages import add_page, refuse_strangers
@@ -194,7 +195,7 @@ def _existing(address: str | Client | Cluster) -> Iterator[Client]:
             msg = f"the client is {address.status}, not running; pass a new one"
             raise ClusterError(msg)
         _warn_of_open(str(address.scheduler_info(n_workers=0)["address"]))
-        with address.as_current():
+        with address.as_current(), announced(address):
             yield address
         return
     if not isinstance(address, (str, Cluster)):
@@ -225,7 +226,8 @@ def _existing(address: str | Client | Cluster) -> Iterator[Client]:
         raise ClusterError(msg) from error
     with Client(address, timeout=_CONNECT_TIMEOUT_S, security=security) as client:
         try:
-            yield client
+            with announced(client):
+                yield client
         finally:
             _wait_for_lanes(client)
 
@@ -315,7 +317,8 @@ def _local(
         # A program may end without leaving the context. distributed's own handler would
         # close the cluster under the lanes; ours is registered later and comes before.
         atexit.register(stack.close)
-        yield client
+        with announced(client):
+            yield client
     finally:
         atexit.unregister(stack.close)
         with deferred_interrupt():

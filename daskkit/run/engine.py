@@ -17,6 +17,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from daskkit.run.hearing import listeners, tell_call
 from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.job import is_executing
 from daskkit.run.plan import Facts, Forecast, Means, Way, forecast
@@ -50,6 +51,8 @@ class Engine:
     def __init__(self, call: Call) -> None:
         self.call = call
         self._feeder: Feeder | None = None
+        # Whether somebody hears of this call when it ends.
+        self._is_heard = False
 
     def run(self) -> Any:
         """Return the answer, all items executed."""
@@ -145,6 +148,7 @@ class Engine:
             # for this very thread.
             self.call.is_paused = False
             return
+        self._is_heard = bool(listeners)
         if self.call.where == "inline" or self.call.source.is_empty:
             return
         if self.call.source.n_items == 1 and not self.call.is_paused and not only_look:
@@ -165,6 +169,7 @@ class Engine:
             How long to wait for threads to end their items; by default, for ever.
         """
         self.call.close()
+        feeder = self._feeder
         if self._feeder is not None:
             # It ends processes, and that is soon done. Where it has not begun there are
             # none, and the call is a short one: 20 us would be much.
@@ -174,6 +179,13 @@ class Engine:
                 self._feeder.join()
                 self._feeder = None
         self.call.join_helpers(patience_s)
+        if self._is_heard:
+            from daskkit.run.news import News
+
+            self._is_heard = False
+            news = News(self.call) if feeder is None else feeder.news
+            news.close()
+            tell_call(news.compose(), news.client)
 
 
 def _find_user() -> int:

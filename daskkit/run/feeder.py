@@ -89,7 +89,8 @@ class Feeder:
         self._is_suspended = False
         self._waits_for_cluster = False
         self._n_cores = usable_cores()
-        self._news = News(call)
+        #: What the cluster is told of the call.
+        self.news = News(call)
         self._quick = contextlib.ExitStack()
         self._is_hurried = self._is_watched = self._has_begun = False
         self._stack = contextlib.ExitStack()
@@ -259,7 +260,7 @@ class Feeder:
 
     def _let_go(self) -> None:
         """End the lanes, in whatever state; a second call does nothing."""
-        self._news.close()
+        self.news.close()
         if self._dispatcher is not None:
             self._dispatcher.close()
         if self._children:
@@ -307,7 +308,7 @@ class Feeder:
                 self._dispatcher.fill()
             for event in self._mailbox.wait(self._patience_s()):
                 event()
-            self._news.look(self._dispatcher)
+            self.news.look(self._dispatcher)
             if self._workers is not None:
                 self._workers.poll()
             if self._dispatcher is not None:
@@ -434,7 +435,7 @@ class Feeder:
         from daskkit.run.workers import Workers
 
         dispatcher = self._prepare()
-        self._news.client = client
+        self.news.client = client
         self._stack.enter_context(session.used())
         self._workers = Workers(
             client,

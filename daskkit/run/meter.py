@@ -12,12 +12,20 @@ import heapq
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["LABELS", "METER_NAME", "N_SLOWEST", "LaneMeter", "metered", "read_cpu_s"]
+__all__ = [
+    "LABELS",
+    "METER_NAME",
+    "N_SLOWEST",
+    "LaneMeter",
+    "Stretch",
+    "metered",
+    "read_cpu_s",
+]
 
 #: What a slot can be doing, in the order of all lists of seconds.
 LABELS = ("busy", "waiting", "transfer", "dispatch", "paused", "starved")
@@ -32,6 +40,26 @@ N_SLOWEST = 8
 _HAND_OVER_S = 0.02
 
 
+class Stretch(NamedTuple):
+    """One batch on a lane: when, and what became of its items."""
+
+    #: Name of the call, and the thread.
+    name: str
+    thread_id: int
+    #: When it arrived and when its items were done, as `time.perf_counter` says.
+    began: float
+    ended: float
+    #: CPU seconds of its items, and other seconds that they took.
+    cpu_s: float
+    waiting_s: float
+    #: Index of the first item, and how many were executed and raised.
+    first: int
+    n_items: int
+    n_failed: int
+    #: Its slowest items: seconds of one, index of the first, how many the mean is of.
+    slowest: tuple[float, int, int]
+
+
 class LaneMeter:
     """The books of one lane during one call.
 
@@ -41,6 +69,8 @@ class LaneMeter:
     ----------
     name : str, default ""
         What the call is named.
+    note : callable, optional
+        Gets a `Stretch` for each batch.
 
     Examples
     --------
@@ -54,8 +84,15 @@ class LaneMeter:
     True
     """
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(
+        self, name: str = "", note: Callable[[Stretch], object] | None = None
+    ) -> None:
         self.name = name
+        self._note = note
+        # Of the batch: index, items and failures until now, and its slowest items.
+        self._batch = (-1, 0, 0)
+        self._batch_slowest = (0.0, -1, 0)
+        self._batch_began = (0.0, 0.0, 0.0)
         self.n_items = 0
         self.n_failed = 0
         self.mapped_bytes = 0
@@ -79,10 +116,33 @@ class LaneMeter:
     def open_batch(self) -> None:
         """Note that a batch has arrived, and is about to be opened."""
         self._turn(_TRANSFER)
+        seconds, _, since, _ = self._books
+        self._batch = (-1, 0, 0)
+        self._batch_slowest = (0.0, -1, 0)
+        self._batch_began = (since, seconds[_BUSY], seconds[_WAITING])
 
     def pack_results(self) -> None:
         """Note that the items are done, and the results are about to be packed."""
         self._turn(_TRANSFER)
+        first, n_items, n_failed = self._batch
+        if self._note is None or not n_items:
+            return
+        began, busy_s, waiting_s = self._batch_began
+        seconds, _, ended, _ = self._books
+        self._note(
+            Stretch(
+                self.name,
+                self.thread_id,
+                began,
+                ended,
+                seconds[_BUSY] - busy_s,
+                seconds[_WAITING] - waiting_s,
+                first,
+                n_items,
+                n_failed,
+                self._batch_slowest,
+            )
+        )
 
     def await_batch(self) -> None:
         """Note that the answer is sent."""
@@ -113,6 +173,13 @@ class LaneMeter:
         self.n_failed += n_failed
         if n_items:
             entry = (wall_s / n_items, start, n_items)
+            first, n_before, n_raised = self._batch
+            self._batch = (
+                start if first < 0 else first,
+                n_before + n_items,
+                n_raised + n_failed,
+            )
+            self._batch_slowest = max(self._batch_slowest, entry)
             if len(self.slowest) < N_SLOWEST:
                 heapq.heappush(self.slowest, entry)
             elif entry > self.slowest[0]:

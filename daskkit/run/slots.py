@@ -11,6 +11,7 @@ Imports `run.meter` alone: it is also sent to workers that lack the package.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import heapq
 import math
@@ -20,7 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from daskkit.run.meter import LABELS, METER_NAME, N_SLOWEST, LaneMeter, read_cpu_s
+from daskkit.run.meter import (
+    LABELS,
+    METER_NAME,
+    N_SLOWEST,
+    LaneMeter,
+    Stretch,
+    read_cpu_s,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +38,8 @@ __all__ = ["SlotMeter"]
 _BUSY, _WAITING, _TRANSFER = range(3)
 # States of tasks that say what a slot does; half of all transitions concern no other.
 _COUNTED = frozenset({"waiting", "ready", "constrained", "executing"})
+# That many batches of the past are kept: 250 KB at most.
+_N_STRETCHES = 1_000
 # A worker that is idle for so long has ended a stretch of work.
 _REST_S = 2.0
 
@@ -49,6 +59,10 @@ class SlotMeter(WorkerPlugin):
         self._worker = worker
         self._lock = threading.Lock()
         self._lanes: dict[LaneMeter, bool] = {}
+        #: The last batches of all lanes; a recording makes room for more of them.
+        self.stretches: collections.deque[Stretch] = collections.deque(
+            maxlen=_N_STRETCHES
+        )
         self._seconds = [0.0] * len(LABELS)
         self._slots = (0, 0, 0, 0, 0, 0)
         self._since = time.perf_counter()
@@ -92,7 +106,7 @@ class SlotMeter(WorkerPlugin):
         is_task : bool
             Whether the thread executes a task of Dask meanwhile.
         """
-        lane = LaneMeter(name)
+        lane = LaneMeter(name, self._note)
         with self._lock:
             self._lanes[lane] = is_task
             self._look()
@@ -156,6 +170,10 @@ class SlotMeter(WorkerPlugin):
     @staticmethod
     def _now() -> float:
         return time.time()
+
+    def _note(self, stretch: Stretch) -> None:
+        """Keep a batch; called by the lane's thread."""
+        self.stretches.append(stretch)
 
     def _look(self, *, is_report: bool = False) -> None:
         """Credit what has gone on since the last look; the lock is held."""
