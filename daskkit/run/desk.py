@@ -18,7 +18,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from daskkit.loop import short_repr
-from daskkit.run.rules import find_action, resolve_filters
+from daskkit.run.rules import find_action, load_rules, resolve_filters
 from daskkit.run.voice import Voice
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from daskkit.run.rules import Rules
     from daskkit.run.voice import Said
 
-__all__ = ["speaking"]
+__all__ = ["speaking", "tidy"]
 
 # What travels of a log record as it is; anything else as text.
 _PLAIN = (str, int, float, bool, type(None))
@@ -51,20 +51,25 @@ class _Desk:
         self._lock = threading.Lock()
         self._n_users = 0
         self._undo = contextlib.ExitStack()
+        # What is in the place of what: owner, name and ours; empty if nothing is.
+        self._ours: list[tuple[Any, str, Any]] = []
+        self._handler = _Handler()
         #: Of threads that have none.
         self.default: Voice | None = None
         # Of threads that have been started since, while there is one lane only.
         self._alone: Voice | None = None
         self._strangers: set[threading.Thread] = set()
-        # Filters of the caller that are in force, and what has become of them.
-        self._filters: tuple[list[Any], list[Any]] = [], []
+        # Rules that are in force; filters that come of them, and as Python has them.
+        self._rules: bytes | None = None
+        self._wanted: list[tuple[Any, ...]] = []
+        self._filters: list[tuple[Any, ...]] = []
 
     @property
     def voice(self) -> Voice | None:
         """The voice of the calling thread."""
         return _local.voice or self.default or self._find_alone()
 
-    def open(self, voice: Voice, rules: Rules | None) -> None:
+    def open(self, voice: Voice, rules: bytes | None) -> None:
         """Begin to listen; without rules, in a fork of the caller."""
         with self._lock:
             self._n_users += 1
@@ -72,28 +77,35 @@ class _Desk:
             if self._n_users == 1:
                 self._strangers = set(threading.enumerate())
                 self._alone = voice
-                for name in ("stdout", "stderr"):
-                    self._exchange(sys, name, _Stream(getattr(sys, name), name))
-                show = warnings.showwarning
-                self._exchange(warnings, "showwarning", _make_hook(show))
-                if rules is None:
-                    _remove_handlers()
-                handler = _Handler()
-                logging.getLogger().addHandler(handler)
-                self._undo.callback(logging.getLogger().removeHandler, handler)
+                if rules != self._rules or not self._is_intact():
+                    self._put_back()
+                if not self._ours:
+                    self._exchange_all(is_fork=rules is None)
             if rules is not None:
-                self._set_levels(rules)
-                self._set_filters(voice.filters)
+                known = load_rules(rules)
+                is_new = rules != self._rules
+                if is_new or len(self._wanted) < len(known.filters):
+                    self._wanted = resolve_filters(known)
+                    self._set_levels(known)
+                    self._set_filters()
+                    self._rules = rules
+                voice.filters = self._wanted
 
-    def close(self) -> None:
-        """Put everything back when the last lane has ended."""
+    def close(self, *, stays: bool) -> None:
+        """Put everything back when the last lane has ended, unless that stays."""
         with self._lock:
             self._n_users -= 1
             self._alone = None
             if self._n_users == 0:
-                self._undo.close()
-                self._filters = [], []
                 self._strangers = set()
+                if not stays:
+                    self._put_back()
+
+    def tidy(self) -> None:
+        """Put back what has stayed after a call."""
+        with self._lock:
+            if self._n_users == 0:
+                self._put_back()
 
     def forget(self) -> None:
         """Leave a fork of this process to itself."""
@@ -110,15 +122,40 @@ class _Desk:
             return None
         return self._alone
 
+    def _exchange_all(self, *, is_fork: bool) -> None:
+        for name in ("stdout", "stderr"):
+            self._exchange(sys, name, _Stream(getattr(sys, name), name))
+        show = warnings.showwarning
+        self._exchange(warnings, "showwarning", _make_hook(show))
+        if is_fork:
+            _remove_handlers()
+        root = logging.getLogger()
+        root.addHandler(self._handler)
+        self._undo.callback(root.removeHandler, self._handler)
+
     def _exchange(self, owner: Any, name: str, ours: Any) -> None:
         before = getattr(owner, name)
         setattr(owner, name, ours)
+        self._ours.append((owner, name, ours))
 
         def undo() -> None:
             if getattr(owner, name) is ours:  # or an item has put its own there
                 setattr(owner, name, before)
 
         self._undo.callback(undo)
+
+    def _put_back(self) -> None:
+        self._undo.close()
+        self._ours.clear()
+        self._rules, self._wanted, self._filters = None, [], []
+
+    def _is_intact(self) -> bool:
+        """Return whether all is there that was put there; items may do anything."""
+        return (
+            all(getattr(owner, name) is ours for owner, name, ours in self._ours)
+            and self._handler in logging.getLogger().handlers
+            and warnings.filters[: len(self._filters)] == self._filters
+        )
 
     def _set_levels(self, rules: Rules) -> None:
         """Let loggers say what the caller's do, where this process has no levels."""
@@ -132,20 +169,17 @@ class _Desk:
             self._undo.callback(logging.disable, before)
             logging.disable(rules.disabled)
 
-    def _set_filters(self, wanted: list[tuple[Any, ...]]) -> None:
+    def _set_filters(self) -> None:
         # To change them makes Python forget what it has shown once.
-        known, ours = self._filters
-        if wanted == list(warnings.filters):
+        if self._wanted == list(warnings.filters):
             return
-        if wanted == known and list(warnings.filters[: len(ours)]) == ours:
-            return
-        for action, message, category, module, line in wanted[::-1]:
+        for action, message, category, module, line in self._wanted[::-1]:
             # Not for the whole process; see `_make_hook`.
             kind = "always" if action == "error" else action
             texts = _to_text(message), _to_text(module)
             warnings.filterwarnings(kind, texts[0], category, texts[1], line)  # type: ignore[arg-type]
             self._undo.callback(_remove_filter, warnings.filters[0])
-        self._filters = wanted, list(warnings.filters[: len(wanted)])
+        self._filters = list(warnings.filters[: len(self._wanted)])
 
 
 def _to_text(wanted: Any) -> str:
@@ -158,16 +192,9 @@ def _to_text(wanted: Any) -> str:
     return pattern
 
 
-_desk = _Desk()
-
-
-# Processes that an item forks speak for themselves.
-os.register_at_fork(after_in_child=_desk.forget)
-
-
 @contextlib.contextmanager
 def speaking(
-    send: Callable[[Said], Any], rules: Rules | None, *, is_child: bool
+    send: Callable[[Said], Any], rules: bytes | None, *, is_child: bool
 ) -> Iterator[Voice]:
     """Yield a voice that the calling thread has while in the context.
 
@@ -175,8 +202,8 @@ def speaking(
     ----------
     send : callable
         As for `Voice`.
-    rules : Rules or None
-        Of the caller; None in a fork of it, which has them all.
+    rules : bytes or None
+        Of the caller, as by `dump_rules`; None in a fork of it, which has them all.
     is_child : bool
         Whether all threads of this process belong to the call.
 
@@ -185,8 +212,6 @@ def speaking(
     Voice
     """
     voice = Voice(send)
-    if rules is not None:
-        voice.filters = resolve_filters(rules)
     _desk.open(voice, rules)
     _local.voice = voice
     if is_child:
@@ -197,7 +222,12 @@ def speaking(
         _local.voice = None
         if is_child:
             _desk.default = None
-        _desk.close()
+        _desk.close(stays=voice.stays)
+
+
+def tidy() -> None:
+    """Put back what has stayed in this process after a call; see `Voice.stays`."""
+    _desk.tidy()
 
 
 class _Stream:
@@ -329,3 +359,8 @@ def _remove_handlers() -> None:
 def _remove_filter(known: Any) -> None:
     with contextlib.suppress(ValueError):
         warnings.filters.remove(known)  # type: ignore[attr-defined] # a list
+
+
+_desk = _Desk()
+# Processes that an item forks speak for themselves.
+os.register_at_fork(after_in_child=_desk.forget)
