@@ -9,7 +9,6 @@ lane at the time; its other threads are left alone.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 import sys
@@ -17,11 +16,11 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from daskkit.loop import short_repr
 from daskkit.run.rules import find_action, load_rules, resolve_filters
 from daskkit.run.voice import Voice
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Iterator, Sequence
 
     from daskkit.run.rules import Rules
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["speaking", "tidy"]
 
-# What travels of a log record as it is; anything else as text.
-_PLAIN = (str, int, float, bool, type(None))
 # Names of threads that Dask or daskkit may start while items are executed.
 _NOT_OF_ITEMS = ("Dask-", "daskkit-", "Profile", "asyncio_", "AsyncProcess")
 
@@ -53,7 +50,7 @@ class _Desk:
         self._undo = contextlib.ExitStack()
         # What is in the place of what: owner, name and ours; empty if nothing is.
         self._ours: list[tuple[Any, str, Any]] = []
-        self._handler = _Handler()
+        self._handler: logging.Handler | None = None
         #: Of threads that have none.
         self.default: Voice | None = None
         # Of threads that have been started since, while there is one lane only.
@@ -80,7 +77,7 @@ class _Desk:
                 if rules != self._rules or not self._is_intact():
                     self._put_back()
                 if not self._ours:
-                    self._exchange_all(is_fork=rules is None)
+                    self._exchange_all(rules)
             if rules is not None:
                 known = load_rules(rules)
                 is_new = rules != self._rules
@@ -122,16 +119,23 @@ class _Desk:
             return None
         return self._alone
 
-    def _exchange_all(self, *, is_fork: bool) -> None:
+    def _exchange_all(self, rules: bytes | None) -> None:
         for name in ("stdout", "stderr"):
             self._exchange(sys, name, _Stream(getattr(sys, name), name))
         show = warnings.showwarning
         self._exchange(warnings, "showwarning", _make_hook(show))
-        if is_fork:
-            _remove_handlers()
-        root = logging.getLogger()
-        root.addHandler(self._handler)
-        self._undo.callback(root.removeHandler, self._handler)
+        # Who knows nothing of logging has no handlers; records then are printed. Its
+        # import is something that a first call would wait for.
+        has_levels = rules is not None and bool(load_rules(rules).levels)
+        if has_levels or "logging" in sys.modules:
+            from daskkit.run.handler import VoiceHandler, remove_handlers
+
+            if rules is None:
+                remove_handlers()
+            self._handler = handler = VoiceHandler(lambda: self.voice)
+            root = _get_logger()
+            root.addHandler(handler)
+            self._undo.callback(root.removeHandler, handler)
 
     def _exchange(self, owner: Any, name: str, ours: Any) -> None:
         before = getattr(owner, name)
@@ -147,18 +151,23 @@ class _Desk:
     def _put_back(self) -> None:
         self._undo.close()
         self._ours.clear()
+        self._handler = None
         self._rules, self._wanted, self._filters = None, [], []
 
     def _is_intact(self) -> bool:
         """Return whether all is there that was put there; items may do anything."""
         return (
             all(getattr(owner, name) is ours for owner, name, ours in self._ours)
-            and self._handler in logging.getLogger().handlers
+            and (self._handler is None or self._handler in _get_logger().handlers)
             and warnings.filters[: len(self._filters)] == self._filters
         )
 
     def _set_levels(self, rules: Rules) -> None:
         """Let loggers say what the caller's do, where this process has no levels."""
+        if self._handler is None:
+            return
+        import logging
+
         for name, level in rules.levels.items():
             logger = logging.getLogger(name)
             if logger.level != level and (not name or logger.level == logging.NOTSET):
@@ -180,6 +189,13 @@ class _Desk:
             warnings.filterwarnings(kind, texts[0], category, texts[1], line)  # type: ignore[arg-type]
             self._undo.callback(_remove_filter, warnings.filters[0])
         self._filters = list(warnings.filters[: len(self._wanted)])
+
+
+def _get_logger() -> logging.Logger:
+    """Return the root logger."""
+    import logging
+
+    return logging.getLogger()
 
 
 def _to_text(wanted: Any) -> str:
@@ -271,45 +287,6 @@ class _Stream:
         return getattr(self._stream, name)
 
 
-class _Handler(logging.Handler):
-    """Sends log records of threads that have a voice."""
-
-    def handle(self, record: logging.LogRecord) -> Any:
-        """Send a record; without a lock, as another thread may wait for its caller."""
-        voice = _desk.voice
-        if voice is None:
-            # Logging has a handler for who has none, which this one has put aside.
-            last = logging.lastResort
-            is_alone = logging.getLogger().handlers == [self]
-            if is_alone and last is not None and record.levelno >= last.level:
-                last.handle(record)
-            return record
-        try:
-            content = _describe_record(record)
-        except Exception:  # noqa: BLE001 - a wrong format, or a user's class
-            self.handleError(record)
-        else:
-            voice.say([("log", content)])
-        return record
-
-
-def _describe_record(record: logging.LogRecord) -> dict[str, Any]:
-    """Return a record's attributes as plain data, its text complete."""
-    text = record.exc_text
-    if record.exc_info and not text:
-        text = logging.Formatter().formatException(record.exc_info)
-    ready = {
-        "msg": record.getMessage(),
-        "args": None,
-        "exc_info": None,
-        "exc_text": text,
-    }
-    return {
-        name: value if isinstance(value, _PLAIN) else short_repr(value)
-        for name, value in {**record.__dict__, **ready}.items()
-    }
-
-
 def _make_hook(before: Callable[..., Any]) -> Callable[..., Any]:
     """Return what takes the place of `warnings.showwarning`."""
 
@@ -345,15 +322,6 @@ def _find_module(filename: str) -> str:
             return str(frame.f_globals.get("__name__", ""))
         frame = frame.f_back  # type: ignore[assignment]
     return filename.removesuffix(".py")
-
-
-def _remove_handlers() -> None:
-    """Leave the caller's handlers to the caller."""
-    loggers: list[Any] = [logging.root, *logging.root.manager.loggerDict.values()]
-    for logger in loggers:
-        if getattr(logger, "handlers", None):
-            logger.handlers = []
-            logger.propagate = True
 
 
 def _remove_filter(known: Any) -> None:

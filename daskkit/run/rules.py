@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import pickle
 import sys
@@ -29,7 +28,8 @@ class Rules(NamedTuple):
 
     #: Process of the caller.
     pid: int
-    #: Levels of the loggers that have one, by name; "" is the root.
+    #: Levels of the loggers that have one, by name; "" is the root. Empty if the caller
+    #: has not imported logging.
     levels: dict[str, int]
     #: What `logging.disable` was told.
     disabled: int
@@ -49,22 +49,27 @@ def dump_rules() -> bytes:
     bytes
         Equal if nothing has changed.
     """
-    manager = logging.root.manager
-    # A placeholder has none.
-    levels = [
-        (name, logger.level)
-        for name, logger in list(manager.loggerDict.items())
-        if isinstance(logger, logging.Logger) and logger.level
-    ]
+    # Who has not imported it has no levels.
+    logging: Any = sys.modules.get("logging")
+    root_level = disabled = 0
+    levels: list[tuple[str, int]] = []
+    if logging is not None:
+        manager = logging.root.manager
+        root_level, disabled = logging.root.level, manager.disable
+        levels = [
+            (name, logger.level)
+            for name, logger in list(manager.loggerDict.items())
+            if isinstance(logger, logging.Logger) and logger.level
+        ]
     filters = list(warnings.filters)
-    key = (os.getpid(), logging.root.level, levels, manager.disable, filters)
+    key = (os.getpid(), root_level, levels, disabled, filters)
     # Short calls would notice how long it takes.
     known, dumped = _last[0]
     if key != known:
         rules = Rules(
             os.getpid(),
-            {"": logging.root.level, **dict(levels)},
-            manager.disable,
+            {"": root_level, **dict(levels)} if logging is not None else {},
+            disabled,
             describe_filters(filters),
         )
         dumped = pickle.dumps(rules, 5)
