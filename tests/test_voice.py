@@ -8,6 +8,7 @@ import contextlib
 import io
 import logging
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -23,9 +24,15 @@ import pytest
 
 import daskkit as dk
 from daskkit.run import workers
-from daskkit.run.desk import speaking
+from daskkit.run.desk import speaking, tidy
 from daskkit.run.echo import Echo
-from daskkit.run.rules import Rules, describe_filters, find_action, resolve_filters
+from daskkit.run.rules import (
+    Rules,
+    describe_filters,
+    dump_rules,
+    find_action,
+    resolve_filters,
+)
 from daskkit.run.voice import MOST_BYTES, MOST_LINES, Limit, Line, Said, Voice
 
 N_TASKS = 50
@@ -417,7 +424,7 @@ def test_voice_knows_the_item_and_strangers_have_none():
 
     stranger = threading.Thread(target=run)
     stranger.start()
-    heard, rules = [], Rules(0, {"": logging.root.level}, 0, ())
+    heard, rules = [], pickle.dumps(Rules(0, {"": logging.root.level}, 0, ()))
     results = []
     before = sys.stdout
     with speaking(heard.append, rules, is_child=False) as voice:
@@ -507,3 +514,30 @@ def test_echo_reports_what_lanes_have_dropped(caplog):
     (record,) = caplog.records
     assert record.getMessage().startswith("6 lines (60 B) of items of squares")
     assert Line("stdout", None, "x").item is None
+
+
+def test_what_stays_for_the_next_call_is_looked_after():
+    """Between two calls nothing is exchanged anew, unless an item has changed it."""
+    rules = dump_rules()
+    assert dump_rules() is rules
+    before = sys.stdout, warnings.showwarning, list(logging.getLogger().handlers)
+    heard = []
+
+    def call():
+        with speaking(heard.append, rules, is_child=False) as voice:
+            print("said")
+            voice.stays = True
+
+    call()
+    ours = sys.stdout
+    assert ours is not before[0]
+    call()
+    assert sys.stdout is ours
+    sys.stdout = io.StringIO()
+    call()
+    assert len(heard) == 3
+    assert sys.stdout is not ours
+    tidy()
+    assert isinstance(sys.stdout, io.StringIO)
+    sys.stdout = before[0]
+    assert (warnings.showwarning, logging.getLogger().handlers) == before[1:]

@@ -84,8 +84,7 @@ class Call:
         self.batch_size = batch_size
         self.client = client
         self.is_stream = is_stream
-        #: Shows progress, if that is wanted.
-        self.bar = bar
+        self._bar = bar
         # Guards all that follows; notified when a waiting caller should look up.
         self.changed = threading.Condition()
         self.error: BaseException | None = None
@@ -148,9 +147,14 @@ class Call:
         for helper in helpers:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             helper.join(left)
-        if self.bar is not None:
+        if self._bar is not None:
             self._show_progress()
-            self.bar.close()
+            self._bar.close()
+
+    @property
+    def bar(self) -> Any:
+        """What shows progress; None if that isn't wanted."""
+        return self._bar
 
     # Streams.
 
@@ -512,10 +516,10 @@ class Call:
         return len(self._answers)
 
     def _show_progress(self) -> None:
-        if self.bar is not None:
-            n_new = self.n_done + self.job.n_before - self.bar.n
+        if self._bar is not None:
+            n_new = self.n_done + self.job.n_before - self._bar.n
             if n_new:
-                self.bar.update(n_new)
+                self._bar.update(n_new)
 
 
 class Pilot:

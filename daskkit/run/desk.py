@@ -9,7 +9,6 @@ lane at the time; its other threads are left alone.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 import sys
@@ -17,20 +16,18 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from daskkit.loop import short_repr
-from daskkit.run.rules import find_action, resolve_filters
+from daskkit.run.rules import find_action, load_rules, resolve_filters
 from daskkit.run.voice import Voice
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Iterator, Sequence
 
     from daskkit.run.rules import Rules
     from daskkit.run.voice import Said
 
-__all__ = ["speaking"]
+__all__ = ["speaking", "tidy"]
 
-# What travels of a log record as it is; anything else as text.
-_PLAIN = (str, int, float, bool, type(None))
 # Names of threads that Dask or daskkit may start while items are executed.
 _NOT_OF_ITEMS = ("Dask-", "daskkit-", "Profile", "asyncio_", "AsyncProcess")
 
@@ -51,20 +48,25 @@ class _Desk:
         self._lock = threading.Lock()
         self._n_users = 0
         self._undo = contextlib.ExitStack()
+        # What is in the place of what: owner, name and ours; empty if nothing is.
+        self._ours: list[tuple[Any, str, Any]] = []
+        self._handler: logging.Handler | None = None
         #: Of threads that have none.
         self.default: Voice | None = None
         # Of threads that have been started since, while there is one lane only.
         self._alone: Voice | None = None
         self._strangers: set[threading.Thread] = set()
-        # Filters of the caller that are in force, and what has become of them.
-        self._filters: tuple[list[Any], list[Any]] = [], []
+        # Rules that are in force; filters that come of them, and as Python has them.
+        self._rules: bytes | None = None
+        self._wanted: list[tuple[Any, ...]] = []
+        self._filters: list[tuple[Any, ...]] = []
 
     @property
     def voice(self) -> Voice | None:
         """The voice of the calling thread."""
         return _local.voice or self.default or self._find_alone()
 
-    def open(self, voice: Voice, rules: Rules | None) -> None:
+    def open(self, voice: Voice, rules: bytes | None) -> None:
         """Begin to listen; without rules, in a fork of the caller."""
         with self._lock:
             self._n_users += 1
@@ -72,28 +74,35 @@ class _Desk:
             if self._n_users == 1:
                 self._strangers = set(threading.enumerate())
                 self._alone = voice
-                for name in ("stdout", "stderr"):
-                    self._exchange(sys, name, _Stream(getattr(sys, name), name))
-                show = warnings.showwarning
-                self._exchange(warnings, "showwarning", _make_hook(show))
-                if rules is None:
-                    _remove_handlers()
-                handler = _Handler()
-                logging.getLogger().addHandler(handler)
-                self._undo.callback(logging.getLogger().removeHandler, handler)
+                if rules != self._rules or not self._is_intact():
+                    self._put_back()
+                if not self._ours:
+                    self._exchange_all(rules)
             if rules is not None:
-                self._set_levels(rules)
-                self._set_filters(voice.filters)
+                known = load_rules(rules)
+                is_new = rules != self._rules
+                if is_new or len(self._wanted) < len(known.filters):
+                    self._wanted = resolve_filters(known)
+                    self._set_levels(known)
+                    self._set_filters()
+                    self._rules = rules
+                voice.filters = self._wanted
 
-    def close(self) -> None:
-        """Put everything back when the last lane has ended."""
+    def close(self, *, stays: bool) -> None:
+        """Put everything back when the last lane has ended, unless that stays."""
         with self._lock:
             self._n_users -= 1
             self._alone = None
             if self._n_users == 0:
-                self._undo.close()
-                self._filters = [], []
                 self._strangers = set()
+                if not stays:
+                    self._put_back()
+
+    def tidy(self) -> None:
+        """Put back what has stayed after a call."""
+        with self._lock:
+            if self._n_users == 0:
+                self._put_back()
 
     def forget(self) -> None:
         """Leave a fork of this process to itself."""
@@ -110,9 +119,28 @@ class _Desk:
             return None
         return self._alone
 
+    def _exchange_all(self, rules: bytes | None) -> None:
+        for name in ("stdout", "stderr"):
+            self._exchange(sys, name, _Stream(getattr(sys, name), name))
+        show = warnings.showwarning
+        self._exchange(warnings, "showwarning", _make_hook(show))
+        # Who knows nothing of logging has no handlers; records then are printed. Its
+        # import is something that a first call would wait for.
+        has_levels = rules is not None and bool(load_rules(rules).levels)
+        if has_levels or "logging" in sys.modules:
+            from daskkit.run.handler import VoiceHandler, remove_handlers
+
+            if rules is None:
+                remove_handlers()
+            self._handler = handler = VoiceHandler(lambda: self.voice)
+            root = _get_logger()
+            root.addHandler(handler)
+            self._undo.callback(root.removeHandler, handler)
+
     def _exchange(self, owner: Any, name: str, ours: Any) -> None:
         before = getattr(owner, name)
         setattr(owner, name, ours)
+        self._ours.append((owner, name, ours))
 
         def undo() -> None:
             if getattr(owner, name) is ours:  # or an item has put its own there
@@ -120,8 +148,26 @@ class _Desk:
 
         self._undo.callback(undo)
 
+    def _put_back(self) -> None:
+        self._undo.close()
+        self._ours.clear()
+        self._handler = None
+        self._rules, self._wanted, self._filters = None, [], []
+
+    def _is_intact(self) -> bool:
+        """Return whether all is there that was put there; items may do anything."""
+        return (
+            all(getattr(owner, name) is ours for owner, name, ours in self._ours)
+            and (self._handler is None or self._handler in _get_logger().handlers)
+            and warnings.filters[: len(self._filters)] == self._filters
+        )
+
     def _set_levels(self, rules: Rules) -> None:
         """Let loggers say what the caller's do, where this process has no levels."""
+        if self._handler is None:
+            return
+        import logging
+
         for name, level in rules.levels.items():
             logger = logging.getLogger(name)
             if logger.level != level and (not name or logger.level == logging.NOTSET):
@@ -132,20 +178,24 @@ class _Desk:
             self._undo.callback(logging.disable, before)
             logging.disable(rules.disabled)
 
-    def _set_filters(self, wanted: list[tuple[Any, ...]]) -> None:
+    def _set_filters(self) -> None:
         # To change them makes Python forget what it has shown once.
-        known, ours = self._filters
-        if wanted == list(warnings.filters):
+        if self._wanted == list(warnings.filters):
             return
-        if wanted == known and list(warnings.filters[: len(ours)]) == ours:
-            return
-        for action, message, category, module, line in wanted[::-1]:
+        for action, message, category, module, line in self._wanted[::-1]:
             # Not for the whole process; see `_make_hook`.
             kind = "always" if action == "error" else action
             texts = _to_text(message), _to_text(module)
             warnings.filterwarnings(kind, texts[0], category, texts[1], line)  # type: ignore[arg-type]
             self._undo.callback(_remove_filter, warnings.filters[0])
-        self._filters = wanted, list(warnings.filters[: len(wanted)])
+        self._filters = list(warnings.filters[: len(self._wanted)])
+
+
+def _get_logger() -> logging.Logger:
+    """Return the root logger."""
+    import logging
+
+    return logging.getLogger()
 
 
 def _to_text(wanted: Any) -> str:
@@ -158,16 +208,9 @@ def _to_text(wanted: Any) -> str:
     return pattern
 
 
-_desk = _Desk()
-
-
-# Processes that an item forks speak for themselves.
-os.register_at_fork(after_in_child=_desk.forget)
-
-
 @contextlib.contextmanager
 def speaking(
-    send: Callable[[Said], Any], rules: Rules | None, *, is_child: bool
+    send: Callable[[Said], Any], rules: bytes | None, *, is_child: bool
 ) -> Iterator[Voice]:
     """Yield a voice that the calling thread has while in the context.
 
@@ -175,8 +218,8 @@ def speaking(
     ----------
     send : callable
         As for `Voice`.
-    rules : Rules or None
-        Of the caller; None in a fork of it, which has them all.
+    rules : bytes or None
+        Of the caller, as by `dump_rules`; None in a fork of it, which has them all.
     is_child : bool
         Whether all threads of this process belong to the call.
 
@@ -185,8 +228,6 @@ def speaking(
     Voice
     """
     voice = Voice(send)
-    if rules is not None:
-        voice.filters = resolve_filters(rules)
     _desk.open(voice, rules)
     _local.voice = voice
     if is_child:
@@ -197,7 +238,12 @@ def speaking(
         _local.voice = None
         if is_child:
             _desk.default = None
-        _desk.close()
+        _desk.close(stays=voice.stays)
+
+
+def tidy() -> None:
+    """Put back what has stayed in this process after a call; see `Voice.stays`."""
+    _desk.tidy()
 
 
 class _Stream:
@@ -241,45 +287,6 @@ class _Stream:
         return getattr(self._stream, name)
 
 
-class _Handler(logging.Handler):
-    """Sends log records of threads that have a voice."""
-
-    def handle(self, record: logging.LogRecord) -> Any:
-        """Send a record; without a lock, as another thread may wait for its caller."""
-        voice = _desk.voice
-        if voice is None:
-            # Logging has a handler for who has none, which this one has put aside.
-            last = logging.lastResort
-            is_alone = logging.getLogger().handlers == [self]
-            if is_alone and last is not None and record.levelno >= last.level:
-                last.handle(record)
-            return record
-        try:
-            content = _describe_record(record)
-        except Exception:  # noqa: BLE001 - a wrong format, or a user's class
-            self.handleError(record)
-        else:
-            voice.say([("log", content)])
-        return record
-
-
-def _describe_record(record: logging.LogRecord) -> dict[str, Any]:
-    """Return a record's attributes as plain data, its text complete."""
-    text = record.exc_text
-    if record.exc_info and not text:
-        text = logging.Formatter().formatException(record.exc_info)
-    ready = {
-        "msg": record.getMessage(),
-        "args": None,
-        "exc_info": None,
-        "exc_text": text,
-    }
-    return {
-        name: value if isinstance(value, _PLAIN) else short_repr(value)
-        for name, value in {**record.__dict__, **ready}.items()
-    }
-
-
 def _make_hook(before: Callable[..., Any]) -> Callable[..., Any]:
     """Return what takes the place of `warnings.showwarning`."""
 
@@ -317,15 +324,11 @@ def _find_module(filename: str) -> str:
     return filename.removesuffix(".py")
 
 
-def _remove_handlers() -> None:
-    """Leave the caller's handlers to the caller."""
-    loggers: list[Any] = [logging.root, *logging.root.manager.loggerDict.values()]
-    for logger in loggers:
-        if getattr(logger, "handlers", None):
-            logger.handlers = []
-            logger.propagate = True
-
-
 def _remove_filter(known: Any) -> None:
     with contextlib.suppress(ValueError):
         warnings.filters.remove(known)  # type: ignore[attr-defined] # a list
+
+
+_desk = _Desk()
+# Processes that an item forks speak for themselves.
+os.register_at_fork(after_in_child=_desk.forget)

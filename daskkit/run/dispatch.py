@@ -17,7 +17,7 @@ from daskkit.run.echo import Echo
 from daskkit.run.exceptions import load_error
 from daskkit.run.frozen import Freezes
 from daskkit.run.lanes import Lane, LostError, ProcessLane
-from daskkit.run.rules import read_rules
+from daskkit.run.rules import dump_rules
 from daskkit.run.threads import usable_cores
 from daskkit.transport.auto import Packer, unpack
 from daskkit.transport.errors import TransportError, UnpicklableError
@@ -112,7 +112,7 @@ class Dispatcher:
         """Return the job in the form in which it travels."""
         if self._job is None:
             self._call.job.prepare_to_leave()
-            job = dataclasses.replace(self._call.job, rules=read_rules())
+            job = dataclasses.replace(self._call.job, rules=dump_rules())
             self._job = self._packer.pack(job)
         return self._job
 

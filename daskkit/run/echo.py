@@ -6,7 +6,6 @@ The other side of `run.voice`. Runs in the thread that feeds the lanes.
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -69,6 +68,8 @@ class Echo:
         """Say how much was left out; a second call does nothing."""
         n_lines, n_bytes = self._limit.take_dropped()
         if n_lines:
+            import logging
+
             logging.getLogger("daskkit").warning(
                 "%s (%s) of items of %s were left out: more than %s or %s a second",
                 format_count(n_lines, "line"),
@@ -91,6 +92,8 @@ class Echo:
                 stream.write(f"[{source}] {line.content}\n")
 
     def _log(self, line: Line, source: str, where: str) -> None:
+        import logging
+
         known: dict[str, Any] = dict(line.content)
         logger = logging.getLogger(known["name"])
         if not logger.isEnabledFor(known["levelno"]):

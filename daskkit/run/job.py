@@ -16,8 +16,6 @@ from daskkit.loop import short_repr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from daskkit.run.rules import Rules
-
 __all__ = ["Caught", "Job", "executing", "is_executing", "run_chunk"]
 
 
@@ -78,8 +76,9 @@ class Job:
     before_leaving: Callable[[], None] | None = None
     #: Items before its first one that another call has executed; for people.
     n_before: int = 0
-    #: Which messages of its items the caller wants; None where that is known.
-    rules: Rules | None = None
+    #: Which messages of its items the caller wants, as by `dump_rules`; None where that
+    #: is known.
+    rules: bytes | None = None
 
     def name_item(self, index: int, item: Any) -> str:
         """Return what an item is called in messages.

@@ -20,12 +20,13 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskkit.run.board import SENDS, TRIES, Board
-from daskkit.run.desk import speaking
+from daskkit.run.desk import speaking, tidy
 from daskkit.run.exceptions import dump_error
 from daskkit.run.hosts import is_own_user
 from daskkit.run.job import Caught, Job, run_chunk
 from daskkit.run.link import Link
 from daskkit.run.meter import LaneMeter, metered
+from daskkit.run.rules import load_rules
 from daskkit.run.trial import Trial
 from daskkit.run.voice import Said, Voice
 from daskkit.transport.auto import pack, unpack, unpack_once
@@ -58,6 +59,8 @@ __all__ = [
 # the 5 us that a claim takes.
 _CLAIM_S = 0.004
 _MOST_CLAIMED = 100_000
+# When no call has followed by then, a worker looks again as it did before.
+_TIDY_S = 0.25
 
 
 N_TOKEN_BYTES = 32
@@ -182,10 +185,13 @@ def _stay(link: Link, board: Board, state: dict[str, Any]) -> None:
     try:
         goes_on = True
         while goes_on:
+            if not link.has_message(_TIDY_S):
+                tidy()
             goes_on = open_and_serve(link, board, pickle.loads(link.receive()))
     except (EOFError, OSError):
         return  # the caller needs it no more, or is gone
     finally:
+        tidy()
         link.close()
         board.close()
 
@@ -301,7 +307,8 @@ def run_task(job: Packed, order: Order) -> TaskAnswer:
     """
     opened: Job = unpack_once(job)
     rules, said = opened.rules, list[Said]()
-    is_far = rules is not None and (rules.pid, job.place) != (os.getpid(), find_place())
+    own = os.getpid(), find_place()
+    is_far = rules is not None and (load_rules(rules).pid, job.place) != own
     with contextlib.ExitStack() as stack:
         meter = stack.enter_context(metered(_find_worker(), opened.name, is_task=True))
         voice = Voice(said.append)  # that nobody uses: the caller's own process
@@ -349,7 +356,8 @@ def serve(
         lambda said: _send(link, said), job.rules, is_child=is_child
     ) as voice:
         meter = meter or LaneMeter(job.name)
-        return _serve(link, board, job, items, home, meter, voice)
+        voice.stays = _serve(link, board, job, items, home, meter, voice)
+        return voice.stays
 
 
 def _send(link: Link, message: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import functools
 import os
+import pickle
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Rules",
     "describe_filters",
+    "dump_rules",
     "find_action",
     "find_category",
-    "read_rules",
+    "load_rules",
     "resolve_filters",
 ]
 
@@ -26,7 +28,8 @@ class Rules(NamedTuple):
 
     #: Process of the caller.
     pid: int
-    #: Levels of the loggers that have one, by name; "" is the root.
+    #: Levels of the loggers that have one, by name; "" is the root. Empty if the caller
+    #: has not imported logging.
     levels: dict[str, int]
     #: What `logging.disable` was told.
     disabled: int
@@ -34,21 +37,51 @@ class Rules(NamedTuple):
     filters: tuple[tuple[Any, ...], ...]
 
 
-def read_rules() -> Rules:
-    """Return what this process wants to hear.
+# What the last `dump_rules` was made of, and its answer; exchanged as a whole.
+_last: list[tuple[Any, bytes]] = [(None, b"")]
+
+
+def dump_rules() -> bytes:
+    """Return what this process wants to hear, as bytes.
 
     Returns
     -------
-    Rules
+    bytes
+        Equal if nothing has changed.
     """
-    manager = logging.root.manager
-    levels = {"": logging.root.level}
-    for name, logger in list(manager.loggerDict.items()):
-        level = getattr(logger, "level", 0)  # a placeholder has none
-        if level:
-            levels[name] = level
-    filters = describe_filters(warnings.filters)
-    return Rules(os.getpid(), levels, manager.disable, filters)
+    # Who has not imported it has no levels.
+    logging: Any = sys.modules.get("logging")
+    root_level = disabled = 0
+    levels: list[tuple[str, int]] = []
+    if logging is not None:
+        manager = logging.root.manager
+        root_level, disabled = logging.root.level, manager.disable
+        levels = [
+            (name, logger.level)
+            for name, logger in list(manager.loggerDict.items())
+            if isinstance(logger, logging.Logger) and logger.level
+        ]
+    filters = list(warnings.filters)
+    key = (os.getpid(), root_level, levels, disabled, filters)
+    # Short calls would notice how long it takes.
+    known, dumped = _last[0]
+    if key != known:
+        rules = Rules(
+            os.getpid(),
+            {"": root_level, **dict(levels)} if logging is not None else {},
+            disabled,
+            describe_filters(filters),
+        )
+        dumped = pickle.dumps(rules, 5)
+        _last[0] = key, dumped
+    return dumped
+
+
+@functools.lru_cache(maxsize=8)
+def load_rules(dumped: bytes) -> Rules:
+    """Return what the caller wants to hear, from the bytes of `dump_rules`."""
+    rules: Rules = pickle.loads(dumped)
+    return rules
 
 
 def describe_filters(filters: Sequence[tuple[Any, ...]]) -> tuple[tuple[Any, ...], ...]:

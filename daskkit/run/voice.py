@@ -127,6 +127,8 @@ class Voice:
         self._limit = Limit()
         self._start: int | None = None
         self._results: Sized = ()
+        #: Whether what was exchanged for it may stay, as another call may follow soon.
+        self.stays = False
         #: Filters of the caller, if this process has to be told.
         self.filters: list[tuple[Any, ...]] = []
 
