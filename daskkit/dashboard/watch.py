@@ -102,7 +102,7 @@ def watch(
                     return True
                 time.sleep(max(0.0, min(_EVERY_S, ends - time.monotonic())))
     except KeyboardInterrupt:
-        pass
+        return False  # meant for the watching: there is nothing else to interrupt
     return False
 
 
