@@ -19,6 +19,7 @@ import os
 import statistics
 import tempfile
 import time
+import types
 from pathlib import Path
 
 import psutil
@@ -108,6 +109,7 @@ def main():
         "report": (True, 0),
     }
     print(f"a batch of one claim: {time_lane_us():.1f} us of 60,000 or so")
+    print(f"a task of Dask: {time_task_us():.1f} us of counters in its worker")
     print(f"load before: {os.getloadavg()[0]:.1f}, cores: {dk.usable_cores()}")
     print(f"ratio to 'without': medians of all rounds (best rounds); wanted: {WANTED}")
     with dk.cluster(n_workers=N_WORKERS) as client:
@@ -142,6 +144,34 @@ def time_lane_us():
             lane.count_claim(i, n_items=4, n_failed=0, wall_s=0.004)
             lane.pack_results()
             lane.await_batch()
+        spent.append(time.thread_time() - began)
+    return min(spent) * 1e3
+
+
+def time_task_us():
+    """Return what a worker's counters spend on a task of Dask, at best."""
+    state = types.SimpleNamespace(
+        nthreads=1,
+        executing_count=0,
+        running=True,
+        ready=[],
+        constrained=[],
+        waiting=[],
+    )
+    worker = types.SimpleNamespace(state=state, metrics={}, executors={})
+    meter = SlotMeter()
+    meter.setup(worker)
+    spent = []
+    for _ in range(20):
+        began = time.thread_time()
+        for _ in range(1_000):
+            state.ready = [None]
+            meter.transition("task", "released", "waiting")
+            meter.transition("task", "waiting", "ready")
+            state.ready, state.executing_count = [], 1
+            meter.transition("task", "ready", "executing")
+            state.executing_count = 0
+            meter.transition("task", "executing", "memory")
         spent.append(time.thread_time() - began)
     return min(spent) * 1e3
 
