@@ -74,3 +74,39 @@ def test_full_disk(tmp_path):
     with Program(FULL_DISK, tmp_path, before=command) as program:
         assert program.await_end(60) == "True\nTrue", program.errors
         program.check_nothing_left()
+
+
+FULL_DISK_OF_TASKS = """
+import logging
+import numpy as np
+logging.getLogger("distributed").setLevel(logging.CRITICAL)
+with dk.cluster(n_workers=2, memory_limit="600MB") as client:
+    futures = client.map(
+        lambda i: np.full(12_500_000, float(i)), range(16), pure=False
+    )
+    try:
+        client.gather(futures)
+    except MemoryError as error:
+        say(type(error).__name__, error)
+    del futures
+    say(dk.map(abs, range(-3, 0)))
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.getuid() != 0 or shutil.which("unshare") is None,
+    reason="only root can mount a small disk",
+)
+def test_tasks_of_dask_and_a_full_disk(tmp_path):
+    """What nobody can execute any more fails, and says why."""
+    (tmp_path / "tmp").mkdir()
+    mount = f'mount -t tmpfs -o size=1m tmpfs \'{tmp_path}/tmp\' && exec "$0" "$@"'
+    command = ("unshare", "--mount", "sh", "-c", mount)
+    if subprocess.run([*command, "true"], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    with Program(FULL_DISK_OF_TASKS, tmp_path, before=command) as program:
+        first, second = program.await_end(60).splitlines()
+        assert first.startswith("NoRoomError all 2 workers have paused"), first
+        assert "their limit is 572 MiB each" in first
+        assert second == "[3, 2, 1]"
+        program.check_nothing_left()

@@ -341,6 +341,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
     from daskkit.run.nanny import LastingCluster, LimitBlas, WorkerNanny
     from daskkit.run.secret import SCHEME, SecretSecurity
     from daskkit.run.slots import SlotMeter
+    from daskkit.run.spilling import SpillWatch
 
     n_blas = max(1, usable_cores() // (n_workers * threads_per_worker))
     # Without processes: no host, and so no socket.
@@ -392,6 +393,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
         raise ClusterError(msg) from error
     stack.callback(_close_quietly, local)
     refuse_strangers(local.scheduler)
+    SpillWatch(local.scheduler, folder).start()
     client: Client = stack.enter_context(Client(local, set_as_default=is_default))
     stack.callback(_wait_for_lanes, client)
     return client

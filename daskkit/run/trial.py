@@ -41,6 +41,7 @@ _KNOWN: Final = frozenset(
         "scipy",
         "shapely",
         "sklearn",
+        "tblib",
         "xarray",
     }
 )
@@ -131,6 +132,8 @@ class Trial:
     def _look_at(self, cls: type) -> bool:
         if cls not in self._has_own:
             self._has_own[cls] = has_own_rebuild(cls)
+            if _is_known(_module_of(cls)) and cls not in copyreg.dispatch_table:
+                wire.stop_noting(cls)
         return self._has_own[cls]
 
     def _is_dear(self, n_bytes: int) -> bool:
@@ -201,7 +204,7 @@ def has_own_rebuild(cls: type) -> bool:
     >>> has_own_rebuild(Fraction)
     False
     """
-    if _is_known(_MODULE(cls)):
+    if _is_known(_module_of(cls)):
         return False
     reducer = copyreg.dispatch_table.get(cls)
     if reducer is not None and not _is_known(getattr(reducer, "__module__", None)):
@@ -218,7 +221,7 @@ def has_own_rebuild(cls: type) -> bool:
 def _is_own(cls: type, name: str) -> bool:
     """Return whether a class has a method that is neither known nor generated."""
     owner = _owner(cls, name)
-    if owner is None or _is_known(_MODULE(owner)):
+    if owner is None or _is_known(_module_of(owner)):
         return False
     found = _DICT(owner)[name]
     found = getattr(found, "__func__", found)  # __new__ is a static method
@@ -233,6 +236,14 @@ def _is_own(cls: type, name: str) -> bool:
 def _owner(cls: type, name: str) -> type | None:
     """Return the class that an attribute comes from, whatever the metaclass says."""
     return next((one for one in _MRO(cls) if name in _DICT(one)), None)
+
+
+def _module_of(cls: type) -> object:
+    # A function of a compiled module is pickled by its name; what its type calls
+    # "__module__" is that of the function.
+    if type.__repr__(cls).startswith("<class '_cython_"):
+        return "builtins"
+    return _MODULE(cls)
 
 
 def _is_known(module: object) -> bool:

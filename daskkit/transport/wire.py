@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import ModuleType
 
-__all__ = ["Dumped", "copy_buffer", "describe", "dump", "load", "note", "noted_types"]
+__all__ = [
+    "Dumped",
+    "copy_buffer",
+    "describe",
+    "dump",
+    "load",
+    "note",
+    "noted_types",
+    "stop_noting",
+]
 
 #: Arrays below this size are left to NumPy's own reducer: a bytes object copied along
 #: with the stream costs less than a buffer of its own.
@@ -361,9 +370,27 @@ def _reducers() -> dict[type, Callable[[Any], Any]]:
                 table[getattr(pandas, name)] = _reduce_pandas
         _tables[key] = table
     if _current.types is not None:
-        return _NotingTable(_tables[key])
+        table = _NotingTable({**_unnoted, **_tables[key]})
+        for cls in copyreg.dispatch_table.keys() & _unnoted.keys():
+            table.pop(cls, None)  # registered since then
+        return table
     # A dict, looked up in C; a ChainMap would cost a microsecond for each object.
     return {**_tables[key], **copyreg.dispatch_table}
+
+
+# Types that need not be noted any more.
+_unnoted: dict[type, Callable[[Any], Any]] = {}
+
+
+def stop_noting(cls: type) -> None:
+    """Leave a type out of `noted_types` from now on; it then costs nothing at all.
+
+    Parameters
+    ----------
+    cls : type
+        Of a module: it is kept for ever.
+    """
+    _unnoted[cls] = _reduce_itself
 
 
 _reduce_itself = operator.methodcaller("__reduce_ex__", pickle.HIGHEST_PROTOCOL)
