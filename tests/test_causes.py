@@ -16,10 +16,13 @@ import pytest
 
 import daskkit as dk
 from daskkit.accounts import PARTS
+from daskkit.comparison.ledger import share_of_waiting
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 _lock = threading.Lock()
+# Comparisons, each of a second or two, until one is undisturbed.
+_ATTEMPTS = 5
 
 
 def _spin(seconds):
@@ -60,6 +63,18 @@ def compare(func, items, *backends, n_workers=4):
     return comparison
 
 
+def compare_undisturbed(func, items, backend):
+    """Return a comparison in which the loop had a core for itself, if one is to be had.
+
+    Where others leave it less than half of one, the advice is that it waits as well.
+    """
+    for _ in range(_ATTEMPTS):
+        comparison = compare(func, items, backend)
+        if share_of_waiting(comparison.runs[0].trace) < 0.4:
+            return comparison
+    pytest.skip("other programs leave the plain loop no core")
+
+
 def check_largest(comparison, backend, *parts, cold=False):
     """Assert that these parts together are larger than any other."""
     row = comparison.ledger(cold=cold).set_index("backend").loc[backend]
@@ -81,7 +96,7 @@ def test_one_giant_item():
 
 def test_a_lock_on_threads():
     """Threads that wait for a lock wait within items; the advice speaks of locks."""
-    comparison = compare(_spin_with_lock, [0.02] * 8, "threads")
+    comparison = compare_undisturbed(_spin_with_lock, [0.02] * 8, "threads")
     check_largest(comparison, "threads", "waiting_s")
     text = comparison.explain("threads")
     assert "The largest loss is waiting within items" in text
@@ -92,7 +107,7 @@ def test_a_lock_on_threads():
 def test_a_lock_between_processes(tmp_path):
     """So do processes that wait for a file; of a GIL nothing is said."""
     items = [(str(tmp_path / "lock"), 0.02)] * 8
-    comparison = compare(_spin_with_file, items, "multiprocessing")
+    comparison = compare_undisturbed(_spin_with_file, items, "multiprocessing")
     check_largest(comparison, "multiprocessing", "waiting_s")
     text = comparison.explain("multiprocessing")
     assert "wait for one another: for a lock or a file" in text
@@ -142,7 +157,7 @@ def test_a_slow_start(tmp_path, monkeypatch):
 
 def test_a_pool_of_threads_that_need_the_gil():
     """Threads that take turns wait within items; processes are advised."""
-    comparison = compare(_spin, [0.03] * 8, "threads")
+    comparison = compare_undisturbed(_spin, [0.03] * 8, "threads")
     check_largest(comparison, "threads", "waiting_s")
     text = comparison.explain("threads")
     assert "The largest loss is waiting within items" in text
