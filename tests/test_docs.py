@@ -166,7 +166,7 @@ def test_examples_of_the_dashboard_run(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     bars = re.split(r"[\r\n]+", done.stderr.replace("\x1b[A", "").strip())
-    assert {line.partition(":")[0] for line in bars} <= {"nap", "str", ""}
+    assert {line.partition(":")[0] for line in bars} <= {"simulate", "str", ""}
     first, second = done.stdout.splitlines()
     assert first.endswith("/status")
     assert second.endswith("/daskkit")

@@ -214,7 +214,7 @@ def test_long_work_brings_a_cluster_that_stays(tmp_path):
         def where(x):
             func(x)
             return os.getpid()
-        pids = dk.map(where, range(12_000))
+        pids = dk.map(where, range(24_000))
         client = session.client
         workers = set(client.run(os.getpid).values())
         print(len(pids), len(set(pids) & workers) > 0, len(set(pids) - workers) > 1)
@@ -225,7 +225,7 @@ def test_long_work_brings_a_cluster_that_stays(tmp_path):
         """,
         tmp_path=tmp_path,
     )
-    assert out == "12000 True True\nTrue\nNone [0, 1, 2, 3, 4]"
+    assert out == "24000 True True\nTrue\nNone [0, 1, 2, 3, 4]"
 
 
 @pytest.mark.slow

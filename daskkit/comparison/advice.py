@@ -24,6 +24,7 @@ _LITTLE = 0.1
 # shares caches, memory or the core with the others.
 _SLOWED = 1.1
 # Batches shorter than this spend much of their time being handed over.
+_MANY_BYTES = 10 * 2**20
 _SHORT_BATCH_S = 0.02
 # Reasons for less than this share of the whole are left out.
 _FEW = 0.01
@@ -274,7 +275,10 @@ def _advise_tail(_stamps: Sequence[Stamp]) -> Iterator[str]:
     yield "Make batches smaller towards the end, or items of more even cost."
 
 
-def _advise_caller(_stamps: Sequence[Stamp]) -> Iterator[str]:
+def _advise_caller(stamps: Sequence[Stamp]) -> Iterator[str]:
+    if sum(stamp.bytes_in + stamp.bytes_out for stamp in stamps) > _MANY_BYTES:
+        # It packs the first arguments before anybody could wait for them.
+        yield from _advise_serialise(stamps)
     yield (
         "Combine results on the workers (daskkit.map_reduce), return less from func, "
         "and make items cheap to list: the caller prepares them alone."
