@@ -32,6 +32,8 @@ _HERE_S = 0.004
 _ALONE_S = 0.03
 # Where it can be cut short, by whoever sees that it takes longer.
 _QUICK_ALONE_S = 0.2
+# To send the result of such an item takes about as long.
+_TRIVIAL_S = 2e-7
 _MOST_HERE = 1_000_000
 # What was over so soon may be followed by so many times as much.
 _QUICK_S, _QUICK_GROWTH = 0.0003, 8
@@ -350,17 +352,24 @@ class Call:
         if is_pilot:
             pilot.part, pilot.part_began = part, time.perf_counter()
         began, cpu_began = time.perf_counter(), time.thread_time()
+        was_cut = False
         if is_pilot and not self.is_stream and is_quick(self.job, part.items):
+            whole = part
             part, results, caught = self._execute_quickly(part, results)
+            was_cut = part is not whole
         else:
             caught = run_chunk(self.job, part.items, results)
         wall_s = time.perf_counter() - began
         if is_pilot:
             cpu_s = time.thread_time() - cpu_began
             pilot.ended(part, results, n_before, wall_s, cpu_s)
+            if was_cut and pilot.facts is not None:
+                pilot.item_s = pilot.facts.item_s  # of the latest, not the mean
         n_results = len(results) - n_before
         if self.batch_size is None:
-            self._here_size = self._fit(part, wall_s / max(1, n_results), wall_s)
+            # The mean of a part that was cut says little of what follows.
+            item_s = wall_s / max(1, n_results)
+            self._here_size = 1 if was_cut else self._fit(part, item_s, wall_s)
         for offset, error, attempts in caught:
             index = part.start + offset
             item = part.items[offset]
@@ -405,7 +414,8 @@ class Call:
         here_s = _ALONE_S if self.is_alone else _HERE_S
         # Not many times as many at a time: one item doesn't tell of all.
         growth = _QUICK_GROWTH if wall_s < _QUICK_S else 2
-        if self.is_alone and is_quick(self.job, part.items):
+        is_trivial = self.is_alone or item_s < _TRIVIAL_S
+        if is_trivial and is_quick(self.job, part.items):
             here_s = _QUICK_ALONE_S if self.bar is None else _PROGRESS_S
             growth = _MOST_HERE
         fitting = int(here_s / max(item_s, 1e-9))

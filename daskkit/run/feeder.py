@@ -351,9 +351,6 @@ class Feeder:
         call.is_alone = not is_worth_a_look(facts, self._n_cores)
         if call.is_alone and not self._only_look:
             return
-        quick = call.pilot.quick
-        if quick is not None:
-            quick.cut()  # the items were not as trivial as they seemed
         means = self._scout.find_means()
         facts = self._scout.look_closer(facts, means)
         # That took a millisecond or two of the caller's; not too often.
@@ -366,6 +363,10 @@ class Feeder:
                 call.obstacle = self._scout.obstacle
         call.pilot.facts, call.pilot.means = facts, means
         call.pilot.forecast = best
+        quick = call.pilot.quick
+        if quick is not None and best.way != "inline":
+            quick.cut()  # the items were not as trivial as they seemed
+            call.pilot.item_s = facts.item_s
         if self._only_look:
             with call.changed:
                 call.changed.notify_all()
