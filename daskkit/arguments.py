@@ -6,13 +6,14 @@ Bottom layer: imports neither NumPy nor Dask.
 from __future__ import annotations
 
 import functools
+import math
 import numbers
 from typing import Any
 
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
 
-__all__ = ["check_callable", "check_whole", "is_whole", "name_of"]
+__all__ = ["check_callable", "check_timeout", "check_whole", "is_whole", "name_of"]
 
 
 def is_whole(value: Any, least: int) -> bool:
@@ -92,6 +93,26 @@ def check_callable(value: object, name: str, call: str) -> None:
         msg = (
             f"{name} must be callable as {call}, received {short_repr(value)} of type "
             f"{type(value).__name__}"
+        )
+        raise ArgumentError(msg)
+
+
+def check_timeout(timeout: Any) -> None:
+    """Raise unless a value is a time-out: positive seconds, or None.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not.
+    """
+    if timeout is not None and not (
+        isinstance(timeout, numbers.Real)
+        and not isinstance(timeout, bool)
+        and math.isfinite(timeout)
+        and timeout > 0
+    ):
+        msg = (
+            f"timeout must be positive seconds or None, received {short_repr(timeout)}"
         )
         raise ArgumentError(msg)
 

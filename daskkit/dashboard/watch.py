@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-import numbers
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from daskkit.arguments import check_timeout
 from daskkit.dashboard import watched
 from daskkit.dashboard.attach import by_value
 from daskkit.dashboard.bars import make_view
 from daskkit.dashboard.watched import Watched
-from daskkit.errors import ArgumentError, ClusterError
-from daskkit.loop import short_repr
+from daskkit.errors import ClusterError
 from daskkit.run.cluster import cluster as open_cluster
 from daskkit.run.session import find_client, session
 
@@ -78,16 +77,7 @@ def watch(
     ...     dk.watch()
     True
     """
-    if timeout is not None and not (
-        isinstance(timeout, numbers.Real)
-        and not isinstance(timeout, bool)
-        and math.isfinite(timeout)
-        and timeout > 0
-    ):
-        msg = (
-            f"timeout must be positive seconds or None, received {short_repr(timeout)}"
-        )
-        raise ArgumentError(msg)
+    check_timeout(timeout)
     ends = math.inf if timeout is None else time.monotonic() + timeout
     try:
         with contextlib.ExitStack() as stack:

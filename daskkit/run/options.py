@@ -5,13 +5,11 @@ Part of `run`, as all that executes items takes them.
 
 from __future__ import annotations
 
-import math
-import numbers
 import typing
 from collections.abc import Callable, Iterable, Sized
 from typing import Any, Literal, TypedDict
 
-from daskkit.arguments import check_whole, name_of
+from daskkit.arguments import check_timeout, check_whole, name_of
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
 from daskkit.run.call import Call
@@ -57,16 +55,7 @@ def make_job(
         msg = f"name must be a non-empty string or None, received {short_repr(name)}"
         raise ArgumentError(msg)
     check_whole(retries, "retries", 0)
-    if timeout is not None and not (
-        isinstance(timeout, numbers.Real)
-        and not isinstance(timeout, bool)
-        and math.isfinite(timeout)
-        and timeout > 0
-    ):
-        msg = (
-            f"timeout must be positive seconds or None, received {short_repr(timeout)}"
-        )
-        raise ArgumentError(msg)
+    check_timeout(timeout)
     _check_choice(on_error, "on_error", typing.get_args(OnError))
     return Job(
         func=func,
