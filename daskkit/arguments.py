@@ -109,7 +109,7 @@ def check_timeout(timeout: Any) -> None:
         isinstance(timeout, numbers.Real)
         and not isinstance(timeout, bool)
         and math.isfinite(timeout)
-        and timeout > 0
+        and float(timeout) > 0
     ):
         msg = (
             f"timeout must be positive seconds or None, received {short_repr(timeout)}"
