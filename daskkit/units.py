@@ -5,7 +5,13 @@ Records keep seconds and bytes; only here are they turned into other units.
 
 import math
 
-__all__ = ["format_bytes", "format_count", "format_ratio", "format_seconds"]
+__all__ = [
+    "format_bytes",
+    "format_core_seconds",
+    "format_count",
+    "format_ratio",
+    "format_seconds",
+]
 
 _KIBI = 1024
 # From here on all digits before the point are shown.
@@ -39,6 +45,27 @@ def format_seconds(seconds: float) -> str:
         if size >= factor:
             return f"{_three_digits(seconds / factor)} {unit}"
     return f"{_three_digits(seconds / 1e-9)} ns" if size else "0 s"
+
+
+def format_core_seconds(seconds: float) -> str:
+    """Return core-seconds with a unit that keeps them apart from wall time.
+
+    Parameters
+    ----------
+    seconds : float
+        Seconds of one core.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> format_core_seconds(2.5), format_core_seconds(0.012)
+    ('2.50 core-seconds', '12.0 core-ms')
+    """
+    number, _, unit = format_seconds(seconds).partition(" ")
+    return f"{number} core-{'seconds' if unit == 's' else unit}"
 
 
 def format_bytes(n_bytes: float) -> str:

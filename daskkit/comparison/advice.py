@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Literal
 
 from daskkit.accounts import PARTS
 from daskkit.comparison.ledger import lay_out
-from daskkit.units import format_bytes, format_count, format_ratio, format_seconds
+from daskkit.units import (
+    format_bytes,
+    format_core_seconds,
+    format_count,
+    format_ratio,
+    format_seconds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -88,7 +94,7 @@ def explain(
         part = ledger.largest_loss
         seconds = ledger.parts()[part]
         sentences.append(
-            f"The largest loss is {_NAMES[part]}, {_cores(seconds)} or "
+            f"The largest loss is {_NAMES[part]}, {format_core_seconds(seconds)} or "
             f"{_percent(ledger.share(part))}: {_MEANINGS[part]}."
         )
         if trace is not None and part in _IDLE:
@@ -141,8 +147,8 @@ def explain_start(ledger: Ledger) -> list[str]:
     largest = (
         "The first call, which starts the workers, takes "
         f"{format_seconds(ledger.wall_s)}: its largest part is {_NAMES['startup_s']}, "
-        f"{_cores(ledger.startup_s)} or {_percent(ledger.share('startup_s'))}: "
-        f"{_MEANINGS['startup_s']}."
+        f"{format_core_seconds(ledger.startup_s)} or "
+        f"{_percent(ledger.share('startup_s'))}: {_MEANINGS['startup_s']}."
     )
     return [largest, *_advise_startup(())]
 
@@ -174,7 +180,7 @@ _MEANINGS = {
 def _sum_up(ledger: Ledger) -> str:
     return (
         f"{format_count(ledger.n_workers, 'worker')} for "
-        f"{format_seconds(ledger.wall_s)} are {_cores(ledger.whole_s)}: "
+        f"{format_seconds(ledger.wall_s)} are {format_core_seconds(ledger.whole_s)}: "
         f"{_percent(ledger.share('compute_s'))} went into computing."
     )
 
@@ -183,7 +189,7 @@ def _split_idle(trace: Trace) -> Iterator[str]:
     """Say why threads of workers were idle, where their library has counted that."""
     counted = dict(trace.counted)
     reasons = [
-        f"{what} for {_cores(seconds)}"
+        f"{what} for {format_core_seconds(seconds)}"
         for name, what in _SLOTS.items()
         if (seconds := counted.get(name, 0.0)) > _FEW * trace.n_workers * trace.wall_s
     ]
@@ -324,12 +330,6 @@ def _count_bytes(stamps: Sequence[Stamp]) -> Iterator[str]:
             f"{format_bytes(bytes_in)} went to the workers, {format_bytes(bytes_out)} "
             "came back."
         )
-
-
-def _cores(seconds: float) -> str:
-    """Return core-seconds with a unit that keeps them apart from wall time."""
-    number, _, unit = format_seconds(seconds).partition(" ")
-    return f"{number} core-{'seconds' if unit == 's' else unit}"
 
 
 def _percent(share: float) -> str:

@@ -19,10 +19,12 @@ from tornado.ioloop import PeriodicCallback
 
 from daskkit.run.meter import METER_NAME
 
-__all__ = ["VERB_MARK", "Recorder", "begin", "finish", "read_worker"]
+__all__ = ["N_TASKS", "VERB_MARK", "Recorder", "begin", "finish", "read_worker"]
 
 #: Ends the name of tasks that are lanes or batches of a verb.
 VERB_MARK = " (verb)"
+#: So many tasks are kept one by one; the others are counted.
+N_TASKS = 20_000
 
 _PREFIX = "daskkit-recorder-"
 _TOPIC = "daskkit"
@@ -30,7 +32,6 @@ _TOPIC = "daskkit"
 _OBSERVER_NAME = "daskkit-observer"
 # Workers report twice a second; between two reports nothing new can be seen.
 _EVERY_S = 0.25
-_N_TASKS = 20_000
 _N_STRETCHES = 20_000
 _N_SLOWEST = 8
 _N_ERRORS = 20
@@ -169,7 +170,7 @@ class Recorder(SchedulerPlugin):
             text = str(kwargs.get("exception_text") or "")[:_LONGEST]
             self.errors.append((name, str(key)[:_LONGEST], text))
         self.n_tasks += 1
-        if parts and len(self.tasks) < _N_TASKS:
+        if parts and len(self.tasks) < N_TASKS:
             self.tasks.append(
                 (name, kwargs.get("worker"), kwargs.get("thread"), parts, is_wrong)
             )

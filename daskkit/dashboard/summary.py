@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from daskkit.accounts import Stamp, Trace
 from daskkit.dashboard.ledger import LABELS
-from daskkit.dashboard.recorder import VERB_MARK
+from daskkit.dashboard.recorder import N_TASKS, VERB_MARK
 from daskkit.pages.recording import Recording, Task, TaskGroup, VerbCall, WorkerBook
-from daskkit.units import format_bytes, format_count, format_seconds
+from daskkit.units import (
+    format_bytes,
+    format_core_seconds,
+    format_count,
+    format_seconds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -199,8 +204,8 @@ def tell(recording: Recording) -> list[str]:
         share = 100 * losses[part] / whole_s
         sentences += [
             (
-                f"The largest loss is {part}, {_cores(losses[part])} or {share:.0f} %: "
-                f"{meaning}."
+                f"The largest loss is {part}, {format_core_seconds(losses[part])} or "
+                f"{share:.0f} %: {meaning}."
             ),
             advice,
         ]
@@ -219,7 +224,8 @@ def _sum_up(recording: Recording, totals: Mapping[str, float], whole_s: float) -
     return (
         f"{format_count(n_threads, 'thread')} of "
         f"{format_count(len(recording.workers), 'worker')}, "
-        f"{format_seconds(recording.wall_s)} of wall time: {_cores(whole_s)}, of which "
+        f"{format_seconds(recording.wall_s)} of wall time: "
+        f"{format_core_seconds(whole_s)}, of which "
         f"{share:.0f} % executed something."
     )
 
@@ -232,7 +238,8 @@ def _name_dearest(recording: Recording) -> list[str]:
     if tasks:
         first = tasks[0]
         sentences.append(
-            f"Most time in tasks went into {first.name}: {_cores(first.compute_s)} in "
+            f"Most time in tasks went into {first.name}: "
+            f"{format_core_seconds(first.compute_s)} in "
             f"{format_count(first.n_tasks, 'task')}."
         )
     if recording.calls:
@@ -405,7 +412,7 @@ def _note(
     n_known = len(raw["tasks"])
     if n_parts > n_drawn:
         notes.append(f"The stream shows the {n_drawn:,} longest of {n_parts:,} boxes.")
-    if raw["n_tasks"] > _N_RECORDED <= n_known:
+    if raw["n_tasks"] > N_TASKS <= n_known:
         notes.append(
             f"The stream shows the first {n_known:,} of {raw['n_tasks']:,} tasks; the "
             "table counts all."
@@ -413,13 +420,3 @@ def _note(
     if len(groups) > _N_GROUPS:
         notes.append(f"The table shows {_N_GROUPS} of {len(groups):,} names of tasks.")
     return notes
-
-
-# As many tasks as a recorder keeps.
-_N_RECORDED = 20_000
-
-
-def _cores(seconds: float) -> str:
-    """Return core-seconds with a unit that keeps them apart from wall time."""
-    number, _, unit = format_seconds(seconds).partition(" ")
-    return f"{number} core-{'seconds' if unit == 's' else unit}"

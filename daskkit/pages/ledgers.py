@@ -15,6 +15,7 @@ from daskkit.pages.theme import (
     PART_LOOKS,
     add_legend,
     add_tips,
+    box_style,
     color,
     make_plot,
     style_axis,
@@ -81,13 +82,7 @@ def plot_ledgers(ledgers: Mapping[str, Ledger]) -> figure:
             right="right",
             height=0.7,
             source=ColumnDataSource(_describe_bars(ledgers, part, left, right)),
-            fill_color=color(role),
-            line_color=color("ground"),
-            line_width=0.5,
-            hatch_pattern=pattern,
-            hatch_color=color("ink"),
-            hatch_alpha=0.55,
-            hatch_scale=7,
+            **box_style(role, pattern),
             name=part,
         )
         rows = [

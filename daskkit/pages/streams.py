@@ -11,7 +11,7 @@ from bokeh.models import ColumnDataSource
 from bokeh.models.ranges import Range1d
 
 from daskkit.pages.ledgers import label_rows
-from daskkit.pages.theme import SLOT_LOOKS, add_legend, add_tips, color, make_plot
+from daskkit.pages.theme import SLOT_LOOKS, add_legend, add_tips, box_style, make_plot
 from daskkit.units import format_seconds
 
 if TYPE_CHECKING:
@@ -86,13 +86,7 @@ def plot_slots(recording: Recording) -> figure:
             right="right",
             height=0.7,
             source=source,
-            fill_color=color(role),
-            line_color=color("ground"),
-            line_width=0.5,
-            hatch_pattern=pattern,
-            hatch_color=color("ink"),
-            hatch_alpha=0.55,
-            hatch_scale=7,
+            **box_style(role, pattern),
             name=label,
         )
         tips = [("worker", "name"), ("thread is", "part")]
@@ -153,13 +147,7 @@ def plot_stream(recording: Recording) -> figure:
             top="top",
             bottom="bottom",
             source=ColumnDataSource(_describe(chosen, lines)),
-            fill_color=color(role),
-            line_color=color("ground"),
-            line_width=0.5,
-            hatch_pattern=pattern,
-            hatch_color=color("ink"),
-            hatch_alpha=0.55,
-            hatch_scale=7,
+            **box_style(role, pattern),
             name=label,
         )
         rows = [("thread", "line"), ("task", "name"), ("action", "action")]

@@ -28,6 +28,7 @@ __all__ = [
     "add_legend",
     "add_texts",
     "add_tips",
+    "box_style",
     "color",
     "make_plot",
     "style_axis",
@@ -111,6 +112,37 @@ def color(role: str) -> str:
     '#ffffff'
     """
     return PALETTE[role][0]
+
+
+def box_style(role: str, pattern: str) -> dict[str, Any]:
+    """Return how a box looks that is told from others also without its colour.
+
+    Parameters
+    ----------
+    role : str
+        A key of `PALETTE`.
+    pattern : str
+        A hatch pattern of Bokeh's.
+
+    Returns
+    -------
+    dict
+        Properties of a Bokeh glyph.
+
+    Examples
+    --------
+    >>> box_style("faster", "dot")["hatch_pattern"]
+    'dot'
+    """
+    return {
+        "fill_color": color(role),
+        "line_color": color("ground"),
+        "line_width": 0.5,
+        "hatch_pattern": pattern,
+        "hatch_color": color("ink"),
+        "hatch_alpha": 0.55,
+        "hatch_scale": 7,
+    }
 
 
 #: For texts on the right of a mark, readable where lines pass below them.

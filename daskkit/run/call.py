@@ -31,7 +31,7 @@ __all__ = ["Call", "Pilot"]
 _HERE_S = 0.004
 _ALONE_S = 0.03
 # Where it can be cut short, by whoever sees that it takes longer.
-_QUICK_ALONE_S = 0.2
+_CUTTABLE_S = 0.2
 # To send the result of such an item takes about as long.
 _TRIVIAL_S = 2e-7
 _MOST_HERE = 1_000_000
@@ -416,7 +416,7 @@ class Call:
         growth = _QUICK_GROWTH if wall_s < _QUICK_S else 2
         is_trivial = self.is_alone or item_s < _TRIVIAL_S
         if is_trivial and is_quick(self.job, part.items):
-            here_s = _QUICK_ALONE_S if self.bar is None else _PROGRESS_S
+            here_s = _CUTTABLE_S if self.bar is None else _PROGRESS_S
             growth = _MOST_HERE
         fitting = int(here_s / max(item_s, 1e-9))
         return max(1, min(fitting, growth * len(part.items), _MOST_HERE))

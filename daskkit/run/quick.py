@@ -32,12 +32,10 @@ def is_quick(job: Job, items: Sequence[Any]) -> bool:
     >>> is_quick(job, range(10_000)), is_quick(job, range(10))
     (True, False)
     """
-    return (
-        len(items) >= _FEWEST
-        and not (job.star or job.collect or job.retries or job.each)
-        and hasattr(iter(items), "__setstate__")
-        and hasattr(iter(items), "__length_hint__")
-    )
+    if len(items) < _FEWEST or job.star or job.collect or job.retries or job.each:
+        return False
+    iterator = iter(items)
+    return hasattr(iterator, "__setstate__") and hasattr(iterator, "__length_hint__")
 
 
 class Comprehension:
