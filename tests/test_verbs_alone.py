@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,9 @@ import time
 
 import psutil
 import pytest
+
+from daskkit.run import children
+from daskkit.run.board import make_file
 
 # Takes a millisecond of pure Python for each item.
 _FUNC = """
@@ -200,6 +204,26 @@ def test_within_an_event_loop_and_from_threads(tmp_path):
         tmp_path=tmp_path,
     )
     assert out == f"True True\nTrue\n{[True] * 8}"
+
+
+def test_child_that_nobody_needs_ends_quietly():
+    """One that was started just before its caller was interrupted says nothing."""
+    mine, other = socket.socketpair()
+    fds = other.fileno(), make_file()
+    mine.close()
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", children._CHILD]
+        + [str(number) for number in (*fds, os.getpid())],
+        input=repr(sys.path) + "\n",
+        check=False,  # its output is looked at
+        capture_output=True,
+        text=True,
+        timeout=60,
+        pass_fds=fds,
+    )
+    other.close()
+    os.close(fds[1])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.slow

@@ -217,12 +217,15 @@ def main(link: int, board_fd: int, parent: int) -> None:
     ignore_interrupt()
     lead_session()
     _print_lines()
-    caller = Link(socket.socket(fileno=link))
-    try:
-        message = pickle.loads(caller.receive())
-    except (EOFError, OSError):
-        return  # the caller has no need of this lane any more
-    open_and_serve(caller, Board(board_fd), message)
+    with (
+        contextlib.closing(Link(socket.socket(fileno=link))) as caller,
+        contextlib.closing(Board(board_fd)) as board,
+    ):
+        try:
+            message = pickle.loads(caller.receive())
+        except (EOFError, OSError):
+            return  # the caller has no need of this lane any more
+        open_and_serve(caller, board, message)
 
 
 def end_lanes(lanes: Sequence[ProcessLane]) -> None:
