@@ -279,7 +279,7 @@ def test_caller_is_watched_at_work(shared_client, monkeypatch):
     """
     seen = []
 
-    def measure():
+    def measure(*_):
         frame = sys._current_frames()[threading.main_thread().ident]
         names = [entry.name for entry in traceback.extract_stack(frame)]
         seen.append("_execute" in names)

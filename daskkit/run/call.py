@@ -537,7 +537,8 @@ class Pilot:
 
     def __init__(self) -> None:
         self.began = 0.0
-        self.thread_id = 0
+        #: The calling thread.
+        self.thread_id = self.native_id = 0
         self.cpu_began = 0.0
         #: What is being executed, and since when.
         self.part: Part | None = None

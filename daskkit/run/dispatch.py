@@ -213,24 +213,32 @@ class Dispatcher:
         return not all(lane.batches for lane in list(self.lanes))
 
     def _usable(self) -> list[Lane]:
-        """Return the lanes for which there are cores.
+        """Return the lanes for which there are cores, those first that are busy.
 
-        One fewer while the calling thread computes for long: three processes on two
-        cores end no sooner, and items that take turns on a core end late together.
+        One fewer while the calling thread computes for long, and for each lane that has
+        to end what it does: three processes on two cores end no sooner, and items that
+        take turns on a core end late together.
         """
-        lanes, pilot = list(self.lanes), self._call.pilot
-        part, n_cores = pilot.part, usable_cores()
-        is_elsewhere = not all(isinstance(lane, ProcessLane) for lane in lanes)
-        if part is None or len(lanes) < n_cores or is_elsewhere:
-            return lanes
-        running_s = time.perf_counter() - pilot.part_began
-        is_long = max(running_s, pilot.item_s * len(part.items)) > _LONG_S
-        if not is_long or (
-            pilot.facts is not None and pilot.facts.cpu_share < _COMPUTES
-        ):
-            return lanes
+        lanes = [lane for lane in self.lanes if not lane.is_retiring]
         lanes.sort(key=lambda lane: not lane.batches)
-        return lanes[: max(1, n_cores - 1)]
+        n_leaving = sum(lane.is_retiring and bool(lane.batches) for lane in self.lanes)
+        n_usable = max(0, len(lanes) - n_leaving)
+        n_cores = usable_cores()
+        if n_usable >= n_cores and self._is_caller_amid_long():
+            n_usable = max(1, n_cores - 1)
+        return lanes[:n_usable]
+
+    def _is_caller_amid_long(self) -> bool:
+        """Return whether the calling thread takes a core from the lanes for long."""
+        pilot = self._call.pilot
+        part = pilot.part
+        if part is None or not all(isinstance(one, ProcessLane) for one in self.lanes):
+            return False
+        # As likely as not it is going to take as long again.
+        running_s = 2 * (time.perf_counter() - pilot.part_began)
+        if max(running_s, pilot.item_s * len(part.items)) < _LONG_S:
+            return False
+        return pilot.facts is None or pilot.facts.cpu_share >= _COMPUTES
 
     def _feed(self, lane: Lane) -> bool:
         """Send a batch to a lane; return whether there was one."""

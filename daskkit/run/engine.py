@@ -142,6 +142,7 @@ class Engine:
         """Bring in a feeder, unless everything is going to be done here anyway."""
         self.call.pilot.began = time.perf_counter()
         self.call.pilot.thread_id = threading.get_ident()
+        self.call.pilot.native_id = threading.get_native_id()
         self.call.pilot.cpu_began = time.thread_time()
         if is_executing() or is_in_task():
             # Whoever called the outer verb keeps the cores busy, and might be waiting

@@ -119,6 +119,7 @@ class Feeder:
         # by itself.
         first_s = self._scout.known.first_s
         if self._only_look or first_s is None or first_s > self._first_look_s:
+            self._scout.begin_to_watch()
             self._watch()
 
     @property
@@ -153,6 +154,8 @@ class Feeder:
             self._has_begun = True
             self._scout.known.first_s = since_s
         if self._thread is None:
+            if self._estimate_left_s() > _SOON_S:
+                self._scout.begin_to_watch()
             if since_s > self._first_look_s and self._may_pay():
                 with self._making:
                     self._hurry()

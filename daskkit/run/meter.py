@@ -14,6 +14,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from daskkit.run.clocks import read_cpu_s
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -24,7 +26,6 @@ __all__ = [
     "LaneMeter",
     "Stretch",
     "metered",
-    "read_cpu_s",
 ]
 
 #: What a slot can be doing, in the order of all lists of seconds.
@@ -231,29 +232,6 @@ def _add(seconds: list[float], state: int, wall_s: float, cpu_s: float) -> list[
     else:
         total[state] += wall_s
     return total
-
-
-def read_cpu_s(thread_id: int) -> float:
-    """Return the CPU seconds of a thread that is alive, NaN where it can't be read.
-
-    Parameters
-    ----------
-    thread_id : int
-        Its `threading.Thread.ident`.
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> read_cpu_s(threading.get_ident()) < 0
-    False
-    """
-    try:
-        return time.clock_gettime(time.pthread_getcpuclockid(thread_id))
-    except (AttributeError, OSError):
-        return math.nan
 
 
 @contextlib.contextmanager

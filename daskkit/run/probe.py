@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from daskkit.run.clocks import has_to_run, read_cpu_s
 from daskkit.transport import wire
 from daskkit.transport.partition import Partition
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Pickled",
-    "measure_cpu_s",
     "measure_gil_share",
     "measure_pickle",
     "quick_switching",
@@ -25,7 +26,7 @@ __all__ = [
 # How long a thread may hold the GIL while others want it, meanwhile: a hand-over needs
 # it some ten times, and would wait for 5 ms (CPython's default) each time.
 _INTERVAL_S = 0.0005
-_PROBES = 6
+_PROBES, _MOST_PROBES = 6, 24
 _PROBE_S = 0.0002
 _SAMPLED = 64
 
@@ -52,44 +53,39 @@ def quick_switching() -> Iterator[None]:
                 sys.setswitchinterval(_before_s)
 
 
-def measure_gil_share() -> float:
-    """Return the share of time in which other threads hold the GIL.
+def measure_gil_share(thread_id: int, native_id: int) -> float:
+    """Return the share of its time in which a thread of this process holds the GIL.
 
     A thread that wakes up while nobody holds the GIL goes on at once; otherwise it
-    waits until the other one lets go, at most the switch interval. Takes 2 to 7 ms;
-    call it within `quick_switching`.
+    waits until the other one lets go, at most the switch interval. That tells nothing
+    if the other one had no core meanwhile, on a busy machine. Takes 2 to 15 ms; call it
+    within `quick_switching`.
+
+    Parameters
+    ----------
+    thread_id, native_id : int
+        The other one's `threading.Thread.ident` and `threading.Thread.native_id`.
 
     Returns
     -------
     float
-        Between 0 and 1.
+        Between 0 and 1; NaN if it could not be found out.
     """
-    late = 0.0
-    for _ in range(_PROBES):
+    late, n_seen = 0.0, 0
+    cpu_s = read_cpu_s(thread_id)
+    for _ in range(_MOST_PROBES):
         began = time.perf_counter()
         time.sleep(_PROBE_S)
         waited = time.perf_counter() - began - _PROBE_S
         # Waking up takes some 0.06 ms by itself.
-        late += min(1.0, max(0.0, waited / _INTERVAL_S - 0.3) / 0.7)
-    return late / _PROBES
-
-
-def measure_cpu_s(thread_id: int) -> float:
-    """Return the CPU seconds of a thread of this process, NaN where it can't be read.
-
-    Parameters
-    ----------
-    thread_id : int
-        Its `threading.Thread.ident`.
-
-    Returns
-    -------
-    float
-    """
-    try:
-        return time.clock_gettime(time.pthread_getcpuclockid(thread_id))
-    except (AttributeError, OSError):
-        return float("nan")
+        lateness = min(1.0, max(0.0, waited / _INTERVAL_S - 0.3) / 0.7)
+        before_s, cpu_s = cpu_s, read_cpu_s(thread_id)
+        if lateness or cpu_s != before_s or not has_to_run(native_id):
+            late += lateness
+            n_seen += 1
+            if n_seen == _PROBES:
+                break
+    return late / n_seen if n_seen >= _PROBES / 2 else math.nan
 
 
 class Pickled(NamedTuple):

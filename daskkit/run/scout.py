@@ -9,13 +9,13 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from daskkit.run.clocks import read_cpu_s, read_queued_s
 from daskkit.run.forks import can_fork
 from daskkit.run.known import recall
 from daskkit.run.parking import has_parked
 from daskkit.run.plan import Facts, Means, forecast, least_gil_share
 from daskkit.run.probe import (
     Pickled,
-    measure_cpu_s,
     measure_gil_share,
     measure_pickle,
 )
@@ -77,9 +77,26 @@ class Scout:
         self._gil_share: float | None = None
         self._func_bytes = 0.0
         self._pickles = (Pickled(), Pickled())
+        # How long the calling thread had waited for a core by then, and when.
+        self._queued: tuple[float, float] | None = None
         # What was seen of a part that can be cut short: items begun, when, and what one
         # of the latest took.
         self._seen: tuple[Comprehension, int, float, float] | None = None
+
+    def begin_to_watch(self) -> None:
+        """Note how long the calling thread has waited for a core by now."""
+        if self._queued is None:
+            queued_s = read_queued_s(self._call.pilot.native_id)
+            self._queued = queued_s, time.perf_counter()
+
+    def _measure_queued_share(self) -> float:
+        """Return the share of the time since then in which it had no core."""
+        if self._queued is None:
+            return 0.0
+        before_s, since_s = self._queued
+        queued_s = read_queued_s(self._call.pilot.native_id) - before_s
+        share = queued_s / max(time.perf_counter() - since_s, 1e-9)
+        return 0.0 if math.isnan(share) else min(1.0, share)
 
     def gather_facts(self) -> Facts:
         """Return what is known of the items, the one that is running included."""
@@ -97,10 +114,12 @@ class Scout:
             item_s = max(item_s, running_s / len(part.items))
         if pilot.n_items == 0:
             wall_s = now - pilot.began
-            cpu_s = measure_cpu_s(pilot.thread_id) - pilot.cpu_began
+            cpu_s = read_cpu_s(pilot.thread_id) - pilot.cpu_began
             item_s *= 2
         if n_left is None:
             n_left = max(1, call.n_done)
+        # An item doesn't wait while its thread does, for a core that others have.
+        wall_s *= 1.0 - self._measure_queued_share()
         cpu_share = cpu_s / wall_s if wall_s > 0 and not math.isnan(cpu_s) else 1.0
         return Facts(
             n_left=n_left,
@@ -150,9 +169,16 @@ class Scout:
                 with self._caller_works():
                     # Or else all is done.
                     if self._call.pilot.part is not None:
-                        self._gil_share = measure_gil_share()
-                        facts = facts._replace(gil_share=self._gil_share)
+                        self._measure_gil_share()
+            if self._gil_share is not None:
+                facts = facts._replace(gil_share=self._gil_share)
         return facts
+
+    def _measure_gil_share(self) -> None:
+        """Measure how long the calling thread holds the GIL, if that can be seen."""
+        pilot = self._call.pilot
+        share = measure_gil_share(pilot.thread_id, pilot.native_id)
+        self._gil_share = None if math.isnan(share) else share
 
     def _measure_pickles(self, *, knows_items: bool) -> None:
         """Measure what would be sent; raises TransportError if something can't be."""

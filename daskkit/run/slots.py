@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
 
+from daskkit.run.clocks import read_cpu_s
 from daskkit.run.meter import (
     LABELS,
     METER_NAME,
     N_SLOWEST,
     LaneMeter,
     Stretch,
-    read_cpu_s,
 )
 
 if TYPE_CHECKING:

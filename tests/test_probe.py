@@ -1,0 +1,128 @@
+"""What is seen of a thread while it works, also on a machine that is busy otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import daskkit as dk
+from daskkit.run import feeder, probe, scout
+from daskkit.run.clocks import has_to_run, read_cpu_s, read_queued_s
+from daskkit.run.probe import measure_gil_share, quick_switching
+
+needs_proc = pytest.mark.skipif(
+    math.isnan(read_queued_s(threading.get_native_id())), reason="needs Linux's /proc"
+)
+
+
+@contextlib.contextmanager
+def _working(func):
+    """Have a thread call a function again and again; yield its two numbers."""
+    is_over = threading.Event()
+
+    def work():
+        while not is_over.is_set():
+            func()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield thread.ident, thread.native_id
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def _crowd(core, n=2):
+    """Keep a core busy with other processes."""
+    code = f"import os\nos.sched_setaffinity(0, {{{core}}})\nprint(flush=True)\nwhile True: pass"
+    with contextlib.ExitStack() as stack:
+        crowd = []
+        for _ in range(n):
+            command = [sys.executable, "-c", code]
+            one = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            stack.callback(one.kill)
+            crowd.append(one)
+        for one in crowd:
+            one.stdout.readline()
+        yield
+
+
+def _compute(_=None):
+    return sum(range(30_000))
+
+
+def test_gil_share_of_a_thread_that_waits():
+    """It leaves the GIL to others, and is seen to have nothing to do."""
+    with _working(lambda: time.sleep(0.1)) as numbers, quick_switching():
+        assert measure_gil_share(*numbers) < 0.5
+
+
+def test_gil_share_of_a_thread_that_computes():
+    """It has to be asked for the GIL."""
+    with _working(lambda: [i * i for i in range(50_000)]) as numbers, quick_switching():
+        share = measure_gil_share(*numbers)
+        assert math.isnan(share) or share > 0.5
+
+
+def test_thread_without_a_core_tells_nothing(monkeypatch):
+    """It doesn't hold the GIL, but only as others have the cores."""
+    monkeypatch.setattr(probe, "read_cpu_s", lambda _: 1.0)
+    monkeypatch.setattr(probe, "has_to_run", lambda _: True)
+    monkeypatch.setattr(probe, "_INTERVAL_S", 1e3)  # never late
+    assert math.isnan(measure_gil_share(0, 0))
+
+
+@needs_proc
+def test_time_in_the_queue_for_a_core():
+    """What isn't spent on the core is, where others want the same one."""
+    core = min(os.sched_getaffinity(0))
+    shares = []
+
+    def work():
+        os.sched_setaffinity(0, {core})  # of this thread
+        ident, native_id = threading.get_ident(), threading.get_native_id()
+        began = time.perf_counter(), read_cpu_s(ident), read_queued_s(native_id)
+        while time.perf_counter() - began[0] < 0.5:
+            _compute()
+        assert has_to_run(native_id)
+        ended = time.perf_counter(), read_cpu_s(ident), read_queued_s(native_id)
+        wall_s, cpu_s, queued_s = (b - a for a, b in zip(began, ended, strict=True))
+        shares.append((cpu_s / wall_s, queued_s / wall_s))
+
+    with _crowd(core):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    ((cpu, queued),) = shares
+    assert queued > 0.2
+    assert cpu + queued == pytest.approx(1.0, abs=0.1)
+
+
+@needs_proc
+def test_items_that_compute_are_not_taken_for_waiting_ones(monkeypatch):
+    """However little of a core the calling thread gets."""
+    core = min(os.sched_getaffinity(0))
+    monkeypatch.setattr(scout, "usable_cores", lambda: 2)
+    monkeypatch.setattr(feeder, "usable_cores", lambda: 2)
+    shares = []
+
+    def work():
+        os.sched_setaffinity(0, {core})
+        for n in range(5):
+            plan = dk.plan(lambda x, n=n: [_compute() for _ in range(40)], range(90))
+            shares.append(plan.cpu_share)
+
+    with _crowd(core):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert sorted(shares)[2] > 0.6
