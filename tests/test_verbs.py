@@ -272,6 +272,20 @@ def test_long_items_never_share_a_core(shared_client, monkeypatch):
     assert most == 2
 
 
+def test_lanes_of_a_worker_take_turns(shared_client, monkeypatch):
+    """A new lane waits for what the one that it replaces is amid."""
+    dk.map(_pid, range(2_000))  # leaves lanes behind
+    monkeypatch.setattr(workers, "_EARLIER_S", 0.3)
+    found = dk.map(lambda x: (*_timed(x), os.getpid()), range(9), where="cluster")
+    by_pid = itertools.groupby(
+        sorted(found, key=operator.itemgetter(2)), lambda x: x[2]
+    )
+    for _, spans in by_pid:
+        ordered = sorted(spans)
+        for (_, end, _), (began, _, _) in itertools.pairwise(ordered):
+            assert end <= began
+
+
 def test_caller_is_watched_at_work(shared_client, monkeypatch):
     """Whether items hold the GIL is measured while one runs, not while all wait for it.
 

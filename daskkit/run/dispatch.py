@@ -220,9 +220,11 @@ class Dispatcher:
         take turns on a core end late together.
         """
         lanes = [lane for lane in self.lanes if not lane.is_retiring]
-        lanes.sort(key=lambda lane: not lane.batches)
-        n_leaving = sum(lane.is_retiring and bool(lane.batches) for lane in self.lanes)
-        n_usable = max(0, len(lanes) - n_leaving)
+        leaving = [lane for lane in self.lanes if lane.is_retiring and lane.batches]
+        pids = {getattr(lane, "pid", None) for lane in leaving}
+        # Those last whose worker is amid something else.
+        lanes.sort(key=lambda one: (not one.batches, getattr(one, "pid", 0) in pids))
+        n_usable = max(0, len(lanes) - len(leaving))
         n_cores = usable_cores()
         if n_usable >= n_cores and self._is_caller_amid_long():
             n_usable = max(1, n_cores - 1)
