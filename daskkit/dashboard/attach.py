@@ -21,7 +21,7 @@ from daskkit.dashboard import calls, ledger, observer, page, parts, recorder, wa
 from daskkit.dashboard.observer import OBSERVER_NAME, Observer
 from daskkit.dashboard.page import PAGES
 from daskkit.errors import ClusterError
-from daskkit.run import meter, slots
+from daskkit.run import clocks, meter, slots
 from daskkit.run.meter import METER_NAME
 from daskkit.run.slots import SlotMeter
 
@@ -40,7 +40,19 @@ __all__ = [
 ]
 
 # What a scheduler or a worker without daskkit needs of it.
-_SENT = (units, calls, ledger, observer, page, parts, recorder, watched, meter, slots)
+_SENT = (
+    units,
+    calls,
+    ledger,
+    observer,
+    page,
+    parts,
+    recorder,
+    watched,
+    clocks,
+    meter,
+    slots,
+)
 _lock = threading.Lock()
 
 
