@@ -39,7 +39,7 @@ def take(folder):
         link = client.dashboard_link
         thread = threading.Thread(
             target=dk.map,
-            args=(simulate, [0.04] * 500),
+            args=(simulate, [0.04] * 350),
             kwargs={"where": "cluster"},
         )
         thread.start()
@@ -47,7 +47,7 @@ def take(folder):
             _show(driver, link.replace("/status", "/daskkit"), 900)
             # Until there is something to see.
             _until(lambda: "/s" in driver.execute_script(_ROWS))
-            time.sleep(5)
+            time.sleep(3)
             driver.save_screenshot(page)
             _show(driver, link, 330)
             time.sleep(1)

@@ -155,6 +155,16 @@ def _megabyte(i):
     return np.full(2**17, float(i))
 
 
+def _falls_below(limit):
+    """Return whether memory does soon: workers on a busy machine take their time."""
+    deadline = time.monotonic() + 20
+    while _pss() >= limit:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
+
+
 @pytest.mark.slow
 def test_memory_of_results_is_freed(shared_client):
     """200 runs with 30 results of 1 MB each grow by less than one result every other run."""
@@ -164,13 +174,14 @@ def test_memory_of_results_is_freed(shared_client):
         for _ in range(n):
             assert execute(workload, shared_client)[29][0] == 29.0
         gc.collect()
-        time.sleep(1)
-        return _pss()
 
     # By then as much is at hand as ever: the results of a run or two come and go.
-    before = run(60)
+    run(60)
+    time.sleep(1)
+    before = _pss()
     assert before
-    assert run(200) - before < 100e6
+    run(200)
+    assert _falls_below(before + 100e6)
 
 
 @pytest.mark.slow
@@ -192,5 +203,4 @@ def test_memory_of_failed_runs_is_freed(shared_client):
         assert caught.value.__notes__[0].startswith("raised by item 3")
         del items, caught
     gc.collect()
-    time.sleep(2)
-    assert _pss() - before < 150e6
+    assert _falls_below(before + 150e6)

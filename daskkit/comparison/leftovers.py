@@ -37,7 +37,7 @@ __all__ = [
 _PROC = Path("/proc")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, not written to
 # A tracker removes what processes that were killed have left, and ends by itself.
-_TRACKER_PATIENCE_S = 2.0
+_TRACKER_PATIENCE_S = 4.0
 # What can't be killed in this time can't be killed (it waits for a device).
 _PATIENCE_S = 10.0
 _POLL_S = 0.01
@@ -175,7 +175,9 @@ def end_processes(find: Callable[[], list[int]]) -> None:
     began = time.monotonic()
     while (pids := find()) and (waited_s := time.monotonic() - began) < _PATIENCE_S:
         for pid in pids:
-            spared = waited_s < _TRACKER_PATIENCE_S and is_tracker(pid)
+            # One that has yet to become what it is to be has no command line.
+            may_be_one = is_tracker(pid) or not _read(pid, "cmdline")
+            spared = waited_s < _TRACKER_PATIENCE_S and may_be_one
             with contextlib.suppress(OSError):
                 # A tracker may be frozen like all others.
                 os.kill(pid, signal.SIGCONT if spared else signal.SIGKILL)
