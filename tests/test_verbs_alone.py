@@ -96,6 +96,24 @@ def test_fork_knows_function_and_items(tmp_path):
 
 
 @pytest.mark.slow
+def test_fork_is_waited_for_where_nothing_else_helps(tmp_path):
+    """What can't be pickled is for forks only, which an item of the caller's holds up."""
+    out = _run(
+        """
+        lock = threading.Lock()
+        def locked(x):
+            with lock:
+                for _ in range(300):
+                    func(x)
+            return os.getpid()
+        print(len(set(dk.map(locked, range(12)))) > 1)
+        """,
+        tmp_path=tmp_path,
+    )
+    assert out == "True"
+
+
+@pytest.mark.slow
 def test_fresh_interpreters_where_a_fork_is_not_safe(tmp_path):
     """With another thread about, children are started anew, and know what they need."""
     out = _run(

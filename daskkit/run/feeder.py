@@ -467,11 +467,15 @@ class Feeder:
         """Start children after all if the calling thread is busy with a long item."""
         if not time.monotonic() - self._asked_s >= _FORK_PATIENCE_S:
             return
+        self._asked_s = math.inf
+        try:
+            self._prepare().pack_job()
+        except TransportError:
+            return  # only a fork can have it, so it is waited for
         with self._call.changed:
             if self._call.chore is None:
                 return  # it is about to do it, and waits for this thread to end
             self._call.chore = None
-        self._asked_s = math.inf
         self._spawn(self._n_wanted)
 
     def _fork(self) -> None:
