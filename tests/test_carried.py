@@ -168,11 +168,10 @@ def _falls_below(limit):
 @pytest.mark.slow
 def test_memory_of_results_is_freed(shared_client):
     """200 runs with 30 results of 1 MB each grow by less than one result every other run."""
-    workload = dk.Workload("results", _megabyte, range(30))
 
     def run(n):
         for _ in range(n):
-            assert execute(workload, shared_client)[29][0] == 29.0
+            assert dk.map(_megabyte, range(30), where="cluster")[29][0] == 29.0
         gc.collect()
 
     # By then as much is at hand as ever: the results of a run or two come and go.
@@ -195,12 +194,16 @@ def test_memory_of_failed_runs_is_freed(shared_client):
             raise ValueError(msg)
         return 0
 
-    before = _pss()
-    for _ in range(10):
+    def run():
         items = [np.full(50_000_000 // 8, float(i)) for i in range(5)]
         with pytest.raises(ValueError, match="no") as caught:
-            execute(dk.Workload("failing", fail, items), shared_client)
-        assert caught.value.__notes__[0].startswith("raised by item 3")
-        del items, caught
+            dk.map(fail, items, where="cluster")
+        assert caught.value.__notes__[-1].startswith("raised by item 3")
+
+    run()  # the workers are there, and have imported what they need
+    time.sleep(1)
+    before = _pss()
+    for _ in range(10):
+        run()
     gc.collect()
     assert _falls_below(before + 150e6)
