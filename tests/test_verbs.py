@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import itertools
 import operator
 import os
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 
@@ -270,6 +272,39 @@ def test_long_items_never_share_a_core(shared_client, monkeypatch):
     spans = dk.map(_timed, range(7))
     most = max(sum(one <= began < end for one, end in spans) for began, _ in spans)
     assert most == 2
+
+
+class _Held:
+    """What a weak reference can be made to."""
+
+    def __init__(self, x):
+        self.x = x
+
+
+def _spend(held):
+    """Take a while with an argument, and return something as large."""
+    return _Held(_busy(held.x))
+
+
+@pytest.mark.parametrize("n_items", [3, 1_500], ids=["quick", "long"])
+@pytest.mark.parametrize("where", WHERE)
+def test_a_call_lets_go_of_arguments_and_results(shared_client, where, n_items):
+    """They go with the last reference of the user's, not with the next collection."""
+    items = [_Held(x) for x in range(n_items)]
+    gc.collect()
+    gc.disable()
+    try:
+        results = dk.map(_spend, items, where=where)
+        assert [one.x for one in results] == list(range(n_items))
+        watched = [weakref.ref(one) for one in (*items, *results)]
+        del items, results
+        # A thread that has nothing to do any more may take a moment to end.
+        deadline = time.monotonic() + 5
+        while any(ref() for ref in watched) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert sum(ref() is not None for ref in watched) == 0
+    finally:
+        gc.enable()
 
 
 def test_lanes_of_a_worker_take_turns(shared_client, monkeypatch):

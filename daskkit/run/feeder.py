@@ -133,7 +133,11 @@ class Feeder:
             self._mailbox.post(_nothing)
 
     def join(self) -> None:
-        """Wait for its end, which `Call.close` brings about."""
+        """Wait for its end, which `Call.close` brings about, and let go of the call.
+
+        What refers to one another stays until garbage is collected, and so would the
+        call with all its items and results.
+        """
         with self._making:
             if self._gate.locked():
                 self._gate.release()
@@ -141,6 +145,9 @@ class Feeder:
             self._thread.join()
             self._let_go()
         self._quick.close()
+        self._call.after_part = self._call.chore = None
+        self._dispatcher = None
+        del self._scout
 
     def _look_between(self) -> None:
         """Start the thread between two parts if that pays, and let it do its work.

@@ -230,6 +230,7 @@ class Workers:
             forget_workers(self._client)
         _ending.extend(self._futures.values())
         self._serving.clear()
+        self._earlier.clear()
         self._futures.clear()
         self._batches.clear()
         self._completed.clear()
