@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from daskkit.run.call import Call
     from daskkit.run.dispatch import Dispatcher
     from daskkit.run.lanes import ProcessLane
+    from daskkit.run.plan import Facts
     from daskkit.run.workers import Workers
 
 __all__ = ["Feeder"]
@@ -53,6 +54,8 @@ _LET_IN_S = 0.0002
 _POLL_S = 0.005
 # How long the calling thread may take to come to the end of its items and fork.
 _FORK_PATIENCE_S = 0.05
+# Items that compute so much less of their time than before are others.
+_SAME_SHARE = 0.2
 # Threads have had their chance after this time.
 _TRIAL_S = 0.04
 _TRIAL_SPEEDUP = 1.15
@@ -102,7 +105,7 @@ class Feeder:
         self._deciding = threading.Lock()
         self._decides_since_s = math.inf
         self._is_letting_in = False
-        self._scout = Scout(call, self._caller_works, only_look=only_look)
+        self._scout = Scout(call, only_look=only_look)
 
     # What the caller calls.
 
@@ -147,7 +150,6 @@ class Feeder:
         self._quick.close()
         self._call.after_part = self._call.chore = None
         self._dispatcher = None
-        del self._scout
 
     def _look_between(self) -> None:
         """Start the thread between two parts if that pays, and let it do its work.
@@ -357,15 +359,17 @@ class Feeder:
                 return
         facts = self._scout.gather_facts()
         self._look_s = min(_MOST_LOOK_S, 2 * self._look_s)
-        self._next_look_s = time.perf_counter() + self._look_s
+        # Each look takes some milliseconds of the caller's: not before it should be
+        # done, if it goes on as it does.
+        left_s = min(_MOST_LOOK_S, facts.n_left * facts.item_s)
+        self._next_look_s = time.perf_counter() + max(self._look_s, left_s)
         call.is_alone = not is_worth_a_look(facts, self._n_cores)
-        if call.is_alone and not self._only_look:
+        if not self._only_look and (call.is_alone or self._is_settled(facts)):
             return
         means = self._scout.find_means()
-        facts = self._scout.look_closer(facts, means)
-        # That took a millisecond or two of the caller's; not too often.
+        facts = self._scout.look_closer(facts, means, self._caller_works)
         self._look_s *= 2
-        self._next_look_s = time.perf_counter() + self._look_s
+        self._next_look_s = time.perf_counter() + max(self._look_s, left_s)
         best = forecast(facts, means)
         if self._scout.obstacle is not None and best.way == "inline":
             others = facts._replace(obstacle=None)
@@ -389,6 +393,17 @@ class Feeder:
             call.help(best.n_threads)
         elif best.way == "processes":
             self._hand_over()
+
+    def _is_settled(self, facts: Facts) -> bool:
+        """Return whether it was found that less would pay no more than it does now."""
+        best, seen = self._call.pilot.forecast, self._call.pilot.facts
+        return (
+            best is not None
+            and seen is not None
+            and best.way == "inline"
+            and facts.n_left * facts.item_s <= best.inline_s
+            and facts.cpu_share > seen.cpu_share - _SAME_SHARE
+        )
 
     def _judge_threads(self) -> None:
         """Send threads away that don't bring what they promised."""

@@ -51,9 +51,6 @@ class Scout:
     ----------
     call : Call
         The call.
-    caller_works : callable
-        A context in which the calling thread executes items, and does not wait for a
-        decision.
     only_look : bool, default False
         Whether somebody waits for all facts, also those that would change nothing.
     """
@@ -61,12 +58,10 @@ class Scout:
     def __init__(
         self,
         call: Call,
-        caller_works: Callable[[], AbstractContextManager[None]],
         *,
         only_look: bool = False,
     ) -> None:
         self._call = call
-        self._caller_works = caller_works
         self._only_look = only_look
         self._n_cores = usable_cores()
         #: Why items can't be sent to another process, if so.
@@ -145,8 +140,17 @@ class Scout:
             self._seen = quick, n_begun, now, item_s
         return item_s
 
-    def look_closer(self, facts: Facts, means: Means) -> Facts:
-        """Return the facts with what takes time to find out, while the caller works."""
+    def look_closer(
+        self,
+        facts: Facts,
+        means: Means,
+        caller_works: Callable[[], AbstractContextManager[None]],
+    ) -> Facts:
+        """Return the facts with what takes time to find out.
+
+        Within ``caller_works()`` the calling thread executes items, and does not wait
+        for a decision.
+        """
         if self.obstacle is None:
             try:
                 self._measure_pickles(knows_items=means.knows_items)
@@ -166,7 +170,7 @@ class Scout:
             # Only where it could make a difference: it takes some milliseconds.
             at_best = facts._replace(gil_share=least_gil_share(facts))
             if self._only_look or forecast(at_best, means).way == "threads":
-                with self._caller_works():
+                with caller_works():
                     # Or else all is done.
                     if self._call.pilot.part is not None:
                         self._measure_gil_share()
