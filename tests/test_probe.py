@@ -81,6 +81,17 @@ def test_thread_without_a_core_tells_nothing(monkeypatch):
     assert math.isnan(measure_gil_share(0, 0))
 
 
+def test_gil_that_is_let_go_for_moments_only_is_held(monkeypatch):
+    """As small operations of pandas do: others wait, and wake up too late each time."""
+    began = time.perf_counter()
+    monkeypatch.setattr(probe, "_PROBE_S", -0.02)  # seems to wait for so long
+    monkeypatch.setattr(probe.time, "sleep", lambda _: None)
+    monkeypatch.setattr(
+        probe, "read_cpu_s", lambda _: 1e3 * (time.perf_counter() - began)
+    )
+    assert measure_gil_share(0, 0) == 1.0
+
+
 @needs_proc
 def test_time_in_the_queue_for_a_core():
     """What isn't spent on the core is, where others want the same one."""

@@ -54,8 +54,8 @@ _LET_IN_S = 0.0002
 _POLL_S = 0.005
 # How long the calling thread may take to come to the end of its items and fork.
 _FORK_PATIENCE_S = 0.05
-# Items that compute so much less of their time than before are others.
-_SAME_SHARE = 0.2
+# Items that take so much longer, or compute so much less of their time, are others.
+_SAME_COST, _SAME_SHARE = 1.3, 0.2
 # Threads have had their chance after this time.
 _TRIAL_S = 0.04
 _TRIAL_SPEEDUP = 1.15
@@ -241,9 +241,11 @@ class Feeder:
             return True
         if self._estimate_left_s() <= _SOON_S:
             return False
-        facts = self._scout.gather_facts()
-        self._call.is_alone = not is_worth_a_look(facts, self._n_cores)
-        return not self._call.is_alone
+        facts, n_cores = self._scout.gather_facts(), self._n_cores
+        self._call.is_alone = not is_worth_a_look(facts, n_cores)
+        if self._call.is_alone:
+            return False
+        return is_worth_a_look(facts, n_cores, self._scout.soonest_s)
 
     def _estimate_left_s(self) -> float:
         """Return how long the caller is going to take for the rest by itself."""
@@ -395,13 +397,14 @@ class Feeder:
             self._hand_over()
 
     def _is_settled(self, facts: Facts) -> bool:
-        """Return whether it was found that less would pay no more than it does now."""
+        """Return whether items that cost no more than these were left to the caller."""
         best, seen = self._call.pilot.forecast, self._call.pilot.facts
         return (
             best is not None
             and seen is not None
             and best.way == "inline"
-            and facts.n_left * facts.item_s <= best.inline_s
+            and facts.n_left <= seen.n_left
+            and facts.item_s < _SAME_COST * seen.item_s
             and facts.cpu_share > seen.cpu_share - _SAME_SHARE
         )
 

@@ -158,7 +158,7 @@ def forecast(facts: Facts, means: Means) -> Forecast:
     return Forecast(way, inline_s, threads_s, processes_s, n_threads, reason)
 
 
-def is_worth_a_look(facts: Facts, n_cores: int) -> bool:
+def is_worth_a_look(facts: Facts, n_cores: int, ready_s: float = 0.0) -> bool:
     """Return whether any other way could bring enough to find out more.
 
     Parameters
@@ -167,6 +167,8 @@ def is_worth_a_look(facts: Facts, n_cores: int) -> bool:
         What is known at once: the cost of an item, and how many are left.
     n_cores : int
         Cores that may be used.
+    ready_s : float, default 0
+        Seconds until processes take their first batch, at least.
 
     Returns
     -------
@@ -187,7 +189,7 @@ def is_worth_a_look(facts: Facts, n_cores: int) -> bool:
             result_dump_s=_LEAST_PICKLE_S,
             result_load_s=_LEAST_PICKLE_S,
         )
-    means = Means(n_cores, n_workers=max(n_cores, facts.n_left), ready_s=0.0)
+    means = Means(n_cores, max(n_cores, facts.n_left), ready_s)
     hope = forecast(at_best, means)
     gain_s = hope.inline_s - min(hope.threads_s, hope.processes_s)
     return hope.way != "inline" and gain_s > _CLOSER_S

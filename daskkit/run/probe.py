@@ -27,6 +27,7 @@ __all__ = [
 # it some ten times, and would wait for 5 ms (CPython's default) each time.
 _INTERVAL_S = 0.0005
 _PROBES, _MOST_PROBES = 6, 24
+_STARVED_S = 0.005
 _PROBE_S = 0.0002
 _SAMPLED = 64
 
@@ -57,9 +58,10 @@ def measure_gil_share(thread_id: int, native_id: int) -> float:
     """Return the share of its time in which a thread of this process holds the GIL.
 
     A thread that wakes up while nobody holds the GIL goes on at once; otherwise it
-    waits until the other one lets go, at most the switch interval. That tells nothing
-    if the other one had no core meanwhile, on a busy machine. Takes 2 to 15 ms; call it
-    within `quick_switching`.
+    waits until the other one lets go, at most the switch interval; or much longer if
+    that one lets go for a moment again and again, which is as good as never. It tells
+    nothing if the other one had no core meanwhile, on a busy machine. Takes 2 to 25 ms;
+    call it within `quick_switching`.
 
     Parameters
     ----------
@@ -80,6 +82,8 @@ def measure_gil_share(thread_id: int, native_id: int) -> float:
         # Waking up takes some 0.06 ms by itself.
         lateness = min(1.0, max(0.0, waited / _INTERVAL_S - 0.3) / 0.7)
         before_s, cpu_s = cpu_s, read_cpu_s(thread_id)
+        if waited > _STARVED_S and cpu_s - before_s > waited / 2:
+            return 1.0
         if lateness or cpu_s != before_s or not has_to_run(native_id):
             late += lateness
             n_seen += 1

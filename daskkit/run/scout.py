@@ -40,6 +40,8 @@ _READY_FORK_S = 0.02
 _READY_SPAWN_S = 0.3
 # How old a list of workers may be.
 _KNOWN_S = 2.0
+# Threads bring nothing to speak of where items hold the GIL for so much of their time.
+_HOLDS_GIL = 0.87
 # Shorter looks tell nothing of an item.
 _SEEN_S = 0.001
 
@@ -70,6 +72,7 @@ class Scout:
         self.processes_failed = False
         self.known = recall(call.job.func)
         self._gil_share: float | None = None
+        self._soonest_s: float | None = None
         self._func_bytes = 0.0
         self._pickles = (Pickled(), Pickled())
         # How long the calling thread had waited for a core by then, and when.
@@ -183,6 +186,8 @@ class Scout:
         pilot = self._call.pilot
         share = measure_gil_share(pilot.thread_id, pilot.native_id)
         self._gil_share = None if math.isnan(share) else share
+        if share > _HOLDS_GIL:
+            self.known.note_failure(pilot.item_s)
 
     def _measure_pickles(self, *, knows_items: bool) -> None:
         """Measure what would be sent; raises TransportError if something can't be."""
@@ -198,6 +203,15 @@ class Scout:
             measure_pickle(items) if needs_items else Pickled(),
             measure_pickle(results) if len(results) else Pickled(),
         )
+
+    @property
+    def soonest_s(self) -> float:
+        """Seconds until processes could take a batch, if that is known at once."""
+        if self._soonest_s is None:
+            client = self._call.client
+            is_open = client is not None and client.status == "running"
+            self._soonest_s = 0.0 if is_open else self.find_means().ready_s
+        return self._soonest_s
 
     def find_means(self) -> Means:
         """Return what there is to run on."""
