@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 import daskkit as dk
 from daskkit.run import feeder, probe, scout
-from daskkit.run.clocks import has_to_run, read_cpu_s, read_queued_s
+from daskkit.run.clocks import read_cpu_s, read_queued_s, read_state
 from daskkit.run.probe import measure_gil_share, quick_switching
 
 needs_proc = pytest.mark.skipif(
@@ -76,7 +77,7 @@ def test_gil_share_of_a_thread_that_computes():
 def test_thread_without_a_core_tells_nothing(monkeypatch):
     """It doesn't hold the GIL, but only as others have the cores."""
     monkeypatch.setattr(probe, "read_cpu_s", lambda _: 1.0)
-    monkeypatch.setattr(probe, "has_to_run", lambda _: True)
+    monkeypatch.setattr(probe, "read_state", lambda _: "R")
     monkeypatch.setattr(probe, "_INTERVAL_S", 1e3)  # never late
     assert math.isnan(measure_gil_share(0, 0))
 
@@ -93,6 +94,22 @@ def test_gil_that_is_let_go_for_moments_only_is_held(monkeypatch):
 
 
 @needs_proc
+def test_state_of_a_thread_with_any_name():
+    """Names are bytes, cut after 15 of them, and may hold what separates fields."""
+    states = []
+
+    def work():
+        native_id = threading.get_native_id()
+        Path(f"/proc/self/task/{native_id}/comm").write_bytes(b"a) S \xc3")
+        states.append(read_state(native_id))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert states == ["R"]
+
+
+@needs_proc
 def test_time_in_the_queue_for_a_core():
     """What isn't spent on the core is, where others want the same one."""
     core = min(os.sched_getaffinity(0))
@@ -104,7 +121,7 @@ def test_time_in_the_queue_for_a_core():
         began = time.perf_counter(), read_cpu_s(ident), read_queued_s(native_id)
         while time.perf_counter() - began[0] < 0.5:
             _compute()
-        assert has_to_run(native_id)
+        assert read_state(native_id) == "R"
         ended = time.perf_counter(), read_cpu_s(ident), read_queued_s(native_id)
         wall_s, cpu_s, queued_s = (b - a for a, b in zip(began, ended, strict=True))
         shares.append((cpu_s / wall_s, queued_s / wall_s))

@@ -251,7 +251,6 @@ def test_long_work_brings_a_cluster_that_stays(tmp_path):
         """
         from daskkit.run.session import session
         session.start_s = 0.02  # so that two seconds are long work
-        here = os.getpid()
         def where(x):
             func(x)
             return os.getpid()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskkit.accounts import Stamp
 from daskkit.comparison.passages import Passage
+from daskkit.run.clocks import read_queued_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -183,15 +184,17 @@ def _find_boot_s() -> float:
     """
     try:
         fields = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2]
-        delay_ns = int(Path("/proc/self/schedstat").read_text("ascii").split()[1])
         ticks_s = int(fields.split()[19]) / os.sysconf("SC_CLK_TCK")
         # Counted from the machine's boot, which is not this clock's beginning where the
         # machine has slept.
         since_boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
     except (OSError, AttributeError, ValueError, IndexError):
         return math.inf
+    queued_s = read_queued_s(os.getpid())
+    if math.isnan(queued_s):
+        return math.inf
     age_s = since_boot_s - ticks_s
-    spent_s = time.process_time() + delay_ns / 1e9
+    spent_s = time.process_time() + queued_s
     return time.perf_counter() - age_s + min(spent_s, age_s)
 
 

@@ -1,15 +1,15 @@
-"""What the system tells of a thread of this process: whether it computes, or waits."""
+"""What the system tells of threads and processes: whether they compute, or wait."""
 
 from __future__ import annotations
 
 import math
 import time
 
-__all__ = ["has_to_run", "read_cpu_s", "read_queued_s"]
+__all__ = ["read_cpu_s", "read_queued_s", "read_state"]
 
 
 def read_cpu_s(thread_id: int) -> float:
-    """Return the CPU seconds of a thread that is alive, NaN where it can't be read.
+    """Return the CPU seconds of a thread of this process that is alive, NaN if unknown.
 
     Parameters
     ----------
@@ -32,13 +32,13 @@ def read_cpu_s(thread_id: int) -> float:
         return math.nan
 
 
-def read_queued_s(native_id: int) -> float:
+def read_queued_s(number: int) -> float:
     """Return how long a thread was ready to run, and others had all cores.
 
     Parameters
     ----------
-    native_id : int
-        Its `threading.Thread.native_id`.
+    number : int
+        Its `threading.Thread.native_id`; of a main thread the process id.
 
     Returns
     -------
@@ -54,37 +54,37 @@ def read_queued_s(native_id: int) -> float:
     """
     try:
         # The second number, in nanoseconds (Documentation/scheduler/sched-stats.rst).
-        return int(_read(native_id, "schedstat").split()[1]) / 1e9
+        return int(_read(number, "schedstat").split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return math.nan
 
 
-def has_to_run(native_id: int) -> bool:
-    """Return whether a thread has something to compute, with a core or without.
+def read_state(number: int) -> str:
+    """Return the state of a process or thread: "R" if it runs or wants to, "T" stopped.
 
     Parameters
     ----------
-    native_id : int
-        Its `threading.Thread.native_id`.
+    number : int
+        A process id, or a `threading.Thread.native_id`.
 
     Returns
     -------
-    bool
-        False where the system doesn't tell.
+    str
+        A letter (proc_pid_stat(5)); empty where the system doesn't tell.
 
     Examples
     --------
-    >>> has_to_run(-1)
-    False
+    >>> read_state(-1)
+    ''
     """
     try:
-        # The state follows the name, which may hold anything (proc_pid_stat(5)).
-        return _read(native_id, "stat").rpartition(")")[2].split()[0] == "R"
+        # The state follows the name, which may hold anything.
+        return _read(number, "stat").rpartition(")")[2].split()[0]
     except (OSError, IndexError):
-        return False
+        return ""
 
 
-def _read(native_id: int, name: str) -> str:
-    # Half as long as with pathlib.
-    with open(f"/proc/self/task/{native_id}/{name}") as file:  # noqa: PTH123
-        return file.read()
+def _read(number: int, name: str) -> str:
+    # Half as long as with pathlib, which would have to be imported, too.
+    with open(f"/proc/{number}/{name}", "rb") as file:  # noqa: PTH123
+        return file.read().decode(errors="replace")

@@ -221,9 +221,9 @@ class Dispatcher:
         """
         lanes = [lane for lane in self.lanes if not lane.is_retiring]
         leaving = [lane for lane in self.lanes if lane.is_retiring and lane.batches]
-        pids = {getattr(lane, "pid", None) for lane in leaving}
+        wheres = {lane.where for lane in leaving}
         # Those last whose worker is amid something else.
-        lanes.sort(key=lambda one: (not one.batches, getattr(one, "pid", 0) in pids))
+        lanes.sort(key=lambda lane: (not lane.batches, lane.where in wheres))
         n_usable = max(0, len(lanes) - len(leaving))
         n_cores = usable_cores()
         if n_usable >= n_cores and self._is_caller_amid_long():

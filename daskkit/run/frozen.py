@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from daskkit.run.clocks import read_state
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -35,12 +37,7 @@ def is_frozen(pid: int) -> bool:
     >>> is_frozen(os.getpid())
     False
     """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - imports less
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return False
-    return text.rpartition(")")[2].split()[:1] == ["T"]
+    return read_state(pid) == "T"
 
 
 class Freezes:

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from daskkit.run.clocks import has_to_run, read_cpu_s
+from daskkit.run.clocks import read_cpu_s, read_state
 from daskkit.transport import wire
 from daskkit.transport.partition import Partition
 
@@ -84,7 +84,7 @@ def measure_gil_share(thread_id: int, native_id: int) -> float:
         before_s, cpu_s = cpu_s, read_cpu_s(thread_id)
         if waited > _STARVED_S and cpu_s - before_s > waited / 2:
             return 1.0
-        if lateness or cpu_s != before_s or not has_to_run(native_id):
+        if lateness or cpu_s != before_s or read_state(native_id) != "R":
             late += lateness
             n_seen += 1
             if n_seen == _PROBES:

@@ -14,11 +14,7 @@ from daskkit.run.forks import can_fork
 from daskkit.run.known import recall
 from daskkit.run.parking import has_parked
 from daskkit.run.plan import Facts, Means, forecast, least_gil_share
-from daskkit.run.probe import (
-    Pickled,
-    measure_gil_share,
-    measure_pickle,
-)
+from daskkit.run.probe import Pickled, measure_gil_share, measure_pickle
 from daskkit.run.session import find_workers
 from daskkit.run.threads import usable_cores
 from daskkit.transport import wire
@@ -57,12 +53,7 @@ class Scout:
         Whether somebody waits for all facts, also those that would change nothing.
     """
 
-    def __init__(
-        self,
-        call: Call,
-        *,
-        only_look: bool = False,
-    ) -> None:
+    def __init__(self, call: Call, *, only_look: bool = False) -> None:
         self._call = call
         self._only_look = only_look
         self._n_cores = usable_cores()

@@ -22,13 +22,7 @@ from typing import TYPE_CHECKING, Any
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from daskkit.run.clocks import read_cpu_s
-from daskkit.run.meter import (
-    LABELS,
-    METER_NAME,
-    N_SLOWEST,
-    LaneMeter,
-    Stretch,
-)
+from daskkit.run.meter import LABELS, METER_NAME, N_SLOWEST, LaneMeter, Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
