@@ -4,7 +4,9 @@ Each sample is executed on one and on two workers of a process pool, every batch
 on its worker. The wall time on each number of workers is then predicted from the costs
 on the other one, and has to be within 10 % of what was measured; the parts of each
 ledger have to sum to workers x wall within 1 %. Repeats on both numbers of workers take
-turns, and the fastest ones count, because they were disturbed least.
+turns, and the fastest ones count, because they were disturbed least. They are those of
+several starts: of two processes that do the same, one may be slower for all its life,
+by a third where it is about memory.
 
 A simulation knows nothing of neighbours. Where the machine had no two cores to give,
 which the CPU time of the batches shows, a sample is not judged. The control, `pauses`,
@@ -15,12 +17,13 @@ needs no cores: its items sleep, for uneven times.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
 import time
 from multiprocessing import get_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,9 +33,13 @@ from daskkit.comparison.ledger import make_ledger, make_trace
 from daskkit.comparison.simulate import Costs, estimate_costs, simulate
 from daskkit.run.threads import thread_variables
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 SAMPLES = ("pauses", "pi", "fractal", "flights", "words", "bootstrap", "landmask")
 COUNTS = (1, 2)
-REPEATS = 15
+STARTS = 4
+REPEATS = 5
 BATCHES = 16
 TOLERANCE = 0.10
 # With less CPU time than this share of their wall time, workers had to share a core.
@@ -80,20 +87,27 @@ def run_call(pool: Any, n_workers: int, n_items: int) -> Trace:
 def measure(name: str, size: str) -> dict[int, list[Trace]]:
     """Return traces of all repeats by the number of workers, which take turns."""
     n_items = len(make_sample(name, size).items)
-    context = get_context("spawn")
-    pools = {n: context.Pool(n, load_sample, (name, size)) for n in COUNTS}
-    try:
-        for n, pool in pools.items():
-            run_call(pool, n, n_items)  # warm
-        traces: dict[int, list[Trace]] = {n: [] for n in COUNTS}
-        for _ in range(REPEATS):
+    traces: dict[int, list[Trace]] = {n: [] for n in COUNTS}
+    for _ in range(STARTS):
+        with contextlib.ExitStack() as stack:
+            pools = {n: stack.enter_context(open_pool(n, name, size)) for n in COUNTS}
             for n, pool in pools.items():
-                traces[n].append(run_call(pool, n, n_items))
-    finally:
-        for pool in pools.values():
-            pool.terminate()
-            pool.join()
+                run_call(pool, n, n_items)  # warm
+            for _ in range(REPEATS):
+                for n, pool in pools.items():
+                    traces[n].append(run_call(pool, n, n_items))
     return traces
+
+
+@contextlib.contextmanager
+def open_pool(n_workers: int, name: str, size: str) -> Iterator[Any]:
+    """Yield a pool of fresh processes that have a sample, and await its end."""
+    pool = get_context("spawn").Pool(n_workers, load_sample, (name, size))
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+        pool.join()
 
 
 def check_sample(name: str, size: str) -> str:
