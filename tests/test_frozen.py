@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -65,3 +66,27 @@ def test_frozen_worker_is_replaced():
         timer.start()
         assert dk.map(_sleep, range(600), where="cluster") == list(range(600))
         timer.join()
+
+
+def _stop_once(path, x):
+    """Stop the worker that comes to item 3, the first time."""
+    if x == 3:
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            pass
+        else:
+            os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(1.0)  # it may run on for a moment
+    return x
+
+
+@linux_only
+@pytest.mark.slow
+def test_frozen_worker_is_replaced_amid_a_task_of_dask(tmp_path):
+    """A lazy graph is computed to its end as well."""
+    func = functools.partial(_stop_once, tmp_path / "stopped")
+    with dk.cluster(n_workers=2):
+        began = time.monotonic()
+        assert dk.lazy.map(func, range(20)).compute() == list(range(20))
+        assert time.monotonic() - began > 5

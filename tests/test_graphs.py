@@ -115,6 +115,25 @@ def test_combine_is_a_tree():
     assert n_combines == 8 + 1
 
 
+def _join(answers):
+    """Return one list; a combine may well look for the very type that it returns."""
+    return [
+        one
+        for answer in answers
+        for one in (answer if type(answer) is list else [answer])
+    ]
+
+
+@pytest.mark.parametrize("n_parts", [1, 9])
+def test_combine_gets_its_own_answers(shared_client, n_parts):
+    """Of the type that it gave them, wherever they were combined."""
+    work = dk.Workload("own", abs, range(-40, 0), combine=_join)
+    expected = list(range(40, 0, -1))
+    assert dk.build_delayed(work, npartitions=n_parts).compute() == expected
+    bag = dk.build_bag(work, npartitions=n_parts)
+    assert reduce_bag(bag, _join).compute() == expected
+
+
 @pytest.mark.parametrize("build", [dk.build_bag, dk.build_delayed])
 def test_failing_item_is_named(build):
     """The exception keeps its type, and a note names the item."""

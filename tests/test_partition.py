@@ -13,8 +13,9 @@ from dask.sizeof import sizeof
 from distributed.protocol import deserialize, serialize
 
 from daskkit.transport import partition
-from daskkit.transport.errors import UnpicklableError
-from daskkit.transport.partition import Partition, measure_bytes, send_whole
+from daskkit.transport.broken import Broken
+from daskkit.transport.errors import TransportError, UnpicklableError
+from daskkit.transport.partition import Partition, as_made, measure_bytes, send_whole
 
 CONTAINERS = [[1, "a", None], (1, 2), {1, 2, 3}, {"a": 1, (2, 3): [4]}, [], (), {}]
 
@@ -108,6 +109,34 @@ def test_unpicklable_element_is_named():
     part = Partition([1, {"lock": threading.Lock()}])
     with pytest.raises(UnpicklableError, match=r"\[1\]\['lock'\] \(lock\).*_thread"):
         pickle.dumps(part)
+
+
+def test_result_that_cannot_be_pickled_is_named():
+    """By its index in the whole, if that is known."""
+    part = Partition([1, (x for x in "ab")])
+    part.start = 40
+    with pytest.raises(UnpicklableError, match="the result of item 41 can't be sent"):
+        pickle.dumps(part)
+
+
+def test_each_use_of_what_is_broken_raises():
+    """Nobody takes it for an empty list."""
+    broken = Broken(TransportError, "lost")
+    uses = [
+        as_made,
+        list,
+        len,
+        bool,
+        reversed,
+        *(lambda x: [*x], lambda x: x[0], lambda x: x[:]),
+    ]
+    for use in [*uses, lambda x: 1 in x, lambda x: x == [], lambda x: [*x, 1]]:
+        with pytest.raises(TransportError, match="lost"):
+            use(broken)
+    assert sizeof(broken) < 1000
+    sent = pickle.dumps([broken])
+    with pytest.raises(TransportError, match="lost"):
+        pickle.loads(sent)
 
 
 @pytest.mark.parametrize("value", CONTAINERS, ids=repr)

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from daskkit.run.trial import Trial, has_own_rebuild, name_types, try_first
 from daskkit.transport import wire
 from daskkit.transport.auto import unpack
+from daskkit.transport.trial import Trial, has_own_rebuild, name_types, try_first
 
 
 class Plain:

@@ -11,6 +11,7 @@ from daskkit.graphs.tasks import Step
 from daskkit.run.job import Job
 from daskkit.transport.bag import PartitionBag
 from daskkit.transport.carried import Carried
+from daskkit.transport.partition import as_made
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -126,4 +127,4 @@ def reduce_bag(
 
 
 def _combine_all(combine: Carried, results: Iterable[Any]) -> Any:
-    return combine.get()(list(results))
+    return combine.get()(list(map(as_made, results)))

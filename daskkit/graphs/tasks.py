@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import multiprocessing
 import pickle
 import traceback
@@ -12,14 +14,16 @@ import cloudpickle
 
 from daskkit.errors import RemoteError
 from daskkit.run.job import run_chunk
-from daskkit.run.trial import try_first
 from daskkit.transport.bag import is_on_wire, leave_worker
-from daskkit.transport.partition import Partition
+from daskkit.transport.deaths import Doing, Record, recording
+from daskkit.transport.errors import TransportError
+from daskkit.transport.partition import Partition, as_made
+from daskkit.transport.trial import Trial, try_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from daskkit.run.job import Job
+    from daskkit.run.job import Caught, Job
     from daskkit.transport.carried import Carried
 
 __all__ = ["Step", "combine_parts", "finish_parts", "run_part", "run_pieces"]
@@ -53,7 +57,9 @@ class Step:
         """
         return cls(job, job.describe, job.combine, **fields)
 
-    def run(self, items: Sequence[Any], start: int) -> Any:
+    def run(
+        self, items: Sequence[Any], start: int, record: Record | None = None
+    ) -> Any:
         """Return the results of consecutive items, or their combination.
 
         Parameters
@@ -62,6 +68,9 @@ class Step:
             Those of one part.
         start : int
             Index of the first of them in the whole input, for messages.
+        record : Record, optional
+            Of this attempt; if workers have died with these items before, they are
+            executed one by one.
 
         Returns
         -------
@@ -72,6 +81,8 @@ class Step:
         Exception
             What an item raised, with a note that names it; a `RemoteError` in its place
             if it can't travel from here to the caller.
+        WorkerDiedError
+            If workers die with an item again and again.
 
         Examples
         --------
@@ -79,20 +90,56 @@ class Step:
         >>> Step.of(Job(abs, "abs")).run([-1, 2], 0)
         [1, 2]
         """
+        record = record or Record()
+        stop = start + len(items)
         results = Partition()
-        caught = run_chunk(self.job, items, results)
+        results.start = start
+        if record.deaths:
+            caught = self._run_singly(items, start, results, record)
+        else:
+            record.note(Doing.RUNS, start, stop)
+            caught = run_chunk(self.job, items, results)
         if caught:
-            index = start + caught[0].offset
-            job = dataclasses.replace(self.job, describe=self.describe)
-            what = job.name_item(index, items[caught[0].offset])
             error = caught[0].error
-            error.add_note(f"raised by {what}{self.place}")
+            what = self._name(start, items, caught[0].offset)
+            error.add_note(f"raised by {what}")
             _raise(error)
         if is_on_wire():
-            try_first(results)
+            announce = functools.partial(record.note, Doing.TRIES, start, stop)
+            try_first(results, announce)
         if self.combine is None:
             return results
+        record.note(Doing.COMBINES, start, stop)
         return leave_worker(self.combine(list(results)))
+
+    def _run_singly(
+        self, items: Sequence[Any], start: int, results: list[Any], record: Record
+    ) -> list[Caught]:
+        """Execute items of which workers have died, or say which one it is."""
+        death = record.culprit
+        if death is not None:
+            offset = death.start - start
+            is_alone = death.stop - death.start == 1
+            if is_alone and offset < len(items):
+                record.blame(self._name(start, items, offset))
+            record.blame(f"items {start} to {start + len(items) - 1}{self.place}")
+        trial = Trial()
+        for offset in range(len(items)):
+            index = start + offset
+            record.note(Doing.RUNS, index, index + 1)
+            caught = run_chunk(self.job, items[offset : offset + 1], results)
+            if caught:
+                return [caught[0]._replace(offset=offset)]
+            if is_on_wire():
+                announce = functools.partial(record.note, Doing.TRIES, index, index + 1)
+                with contextlib.suppress(TransportError):  # as when it is sent
+                    trial.pack(results[-1:], None, 0.0, announce)
+        return []
+
+    def _name(self, start: int, items: Sequence[Any], offset: int) -> str:
+        """Return what an item is called in messages."""
+        job = dataclasses.replace(self.job, describe=self.describe)
+        return job.name_item(start + offset, items[offset]) + self.place
 
 
 def run_part(step: Carried, items: Carried, start: int) -> Any:
@@ -112,7 +159,11 @@ def run_part(step: Carried, items: Carried, start: int) -> Any:
     object
         See `Step.run`.
     """
-    return step.get().run(items.get(), start)
+    with recording(start, "items") as record:
+        if record.culprit is not None and record.culprit.doing is Doing.TAKES_IN:
+            record.blame(f"its items, from {start} on")
+        record.note(Doing.TAKES_IN, start, start)
+        return step.get().run(items.get(), start, record)
 
 
 def run_pieces(
@@ -139,7 +190,8 @@ def run_pieces(
     items = [
         item for part, piece in zip(parts, pieces, strict=True) for item in part[piece]
     ]
-    return step.get().run(items, start)
+    with recording(start, "pieces") as record:
+        return step.get().run(items, start, record)
 
 
 def combine_parts(combine: Carried, *parts: Any) -> Any:
@@ -162,7 +214,11 @@ def combine_parts(combine: Carried, *parts: Any) -> Any:
     >>> combine_parts(Carried(sum), 3, 4)
     7
     """
-    return leave_worker(combine.get()(list(parts)))
+    with recording("combination") as record:
+        if record.culprit is not None:
+            record.blame("several parts")
+        record.note(Doing.COMBINES)
+        return leave_worker(combine.get()(list(map(as_made, parts))))
 
 
 def finish_parts(step: Carried, *parts: Sequence[Any]) -> Any:

@@ -338,6 +338,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
     """Return a client of a new local cluster; the stack closes both."""
     from distributed import Client
 
+    from daskkit.run.frozen import FreezeWatch
     from daskkit.run.nanny import LastingCluster, LimitBlas, WorkerNanny
     from daskkit.run.secret import SCHEME, SecretSecurity
     from daskkit.run.slots import SlotMeter
@@ -383,8 +384,11 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
                 processes=processes,
                 memory_limit=memory_limit,
                 local_directory=folder,
-                # Nannies see at once when a worker dies; a silent hour is no death.
-                scheduler_kwargs={"worker_ttl": _NEVER},
+                scheduler_kwargs={
+                    # Nannies see at once when a worker dies; a silent hour is no death.
+                    "worker_ttl": _NEVER,
+                    "allowed_failures": _count_allowed_deaths(),
+                },
                 dashboard_address=f"{_LOOPBACK}:{dashboard_port}",
                 **options,
             )
@@ -394,9 +398,21 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
     stack.callback(_close_quietly, local)
     refuse_strangers(local.scheduler)
     SpillWatch(local.scheduler, folder).start()
+    if processes:
+        FreezeWatch(local).start()
     client: Client = stack.enter_context(Client(local, set_as_default=is_default))
     stack.callback(_wait_for_lanes, client)
     return client
+
+
+def _count_allowed_deaths() -> int:
+    """Return how many workers may die with a task before Dask gives it up.
+
+    Two more than by default: the next attempt may begin before the nanny has written
+    down why the last one ended.
+    """
+    chosen: int = dask.config.get("distributed.scheduler.allowed-failures")
+    return chosen + 2
 
 
 def _reason(error: BaseException) -> str:

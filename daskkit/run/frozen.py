@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daskkit.run.clocks import read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Freezes", "is_frozen"]
+    from distributed import LocalCluster
+
+__all__ = ["FreezeWatch", "Freezes", "is_frozen"]
 
 # Looks are counted, not seconds: a caller that was frozen with its workers, as from a
 # terminal, finds them thawed with itself.
@@ -90,3 +95,44 @@ class Freezes:
         frozen = {pid for pid in set(pids) if self._look_at(pid)}
         self._n_looks = {pid: self._n_looks.get(pid, 0) + 1 for pid in frozen}
         return {pid for pid in frozen if self._n_looks[pid] >= _MOST_LOOKS}
+
+
+class FreezeWatch:
+    """Ends workers that are stopped while they have tasks of Dask to do.
+
+    Their nannies put others in their place, which execute the tasks. Verbs look after
+    their own lanes, wherever these are.
+
+    Parameters
+    ----------
+    cluster : distributed.LocalCluster
+        With its scheduler and its nannies in this process.
+    """
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self._cluster = cluster
+        self._freezes = Freezes()
+
+    def start(self) -> None:
+        """Look from time to time, until the scheduler ends."""
+        from tornado.ioloop import PeriodicCallback
+
+        scheduler: Any = self._cluster.scheduler
+        # A little later than the next look is due.
+        callback = PeriodicCallback(self.look, 1050 * _LOOK_S)
+        scheduler.periodic_callbacks["daskkit-freeze-watch"] = callback
+        scheduler.loop.add_callback(callback.start)
+
+    def look(self) -> None:
+        """End those that have been frozen for long."""
+        scheduler: Any = self._cluster.scheduler
+        nannies: list[Any] = list(self._cluster.workers.values())
+        at_work = [
+            nanny.pid
+            for nanny in nannies
+            if (state := scheduler.workers.get(nanny.worker_address))
+            and state.processing
+        ]
+        for pid in self._freezes.find(pid for pid in at_work if pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

@@ -27,12 +27,12 @@ from daskkit.run.job import Caught, Job, run_chunk
 from daskkit.run.link import Link
 from daskkit.run.meter import LaneMeter, metered
 from daskkit.run.rules import load_rules
-from daskkit.run.trial import Trial
 from daskkit.run.voice import Said, Voice
 from daskkit.transport.auto import pack, unpack, unpack_once
 from daskkit.transport.contact import Place, find_place
 from daskkit.transport.errors import UnpicklableError
 from daskkit.transport.partition import Partition
+from daskkit.transport.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -473,8 +473,6 @@ def _execute(  # noqa: PLR0917 - an inner part of serve
         )
         return answer(stop, packed, failures)
     except BaseException as error:  # noqa: BLE001 - whatever a user's class raises
-        if job.combine is not None:
-            return answer(stop, None, failures, error)
         return _without_unpicklable(answer, start, results, failures, job, home, error)
 
 
@@ -526,23 +524,37 @@ def _without_unpicklable(  # noqa: PLR0917 - an inner part of _execute
     home: Place | None,
     error: BaseException,
 ) -> Answer:
-    """Return the answer without the results that can't be sent, which are failures."""
-    known = {index for index, _, _ in failures}
+    """Return the answer without the results that can't be sent, which are failures.
+
+    Also where they were combined: what can't be sent then are mostly results in it.
+    """
+    known = {index - start for index, _, _ in failures}
+    bad = set(known)
     for offset, result in enumerate(results):
-        index = start + offset
-        if index in known:
+        if offset in known:
             continue
         try:
             pack(result, home=home)
         except BaseException as reason:  # noqa: BLE001 - whatever a user's class raises
-            raised = _describe_unsendable(index, reason)
-            failures.append((index, dump_error(raised), 1))
+            index = start + offset
+            failures.append((index, dump_error(_describe_unsendable(index, reason)), 1))
             if not job.collect:
-                return answer(index, pack(results[:offset], home=home), failures)
+                done = None if job.combine else pack(results[:offset], home=home)
+                return answer(index, done, failures)
             results[offset] = None
-    if len(failures) == len(known):  # together they can't, each alone can
-        return answer(start, trouble=error)
-    return answer(start + len(results), pack(results, home=home), sorted(failures))
+            bad.add(offset)
+    stop, failures = start + len(results), sorted(failures)
+    if bad == known:  # together they can't, each alone can
+        is_combined = job.combine is not None
+        return answer(stop if is_combined else start, None, failures, error)
+    if job.combine is None:
+        return answer(stop, pack(results, home=home), failures)
+    good = [result for offset, result in enumerate(results) if offset not in bad]
+    try:
+        done = pack(job.combine(good), home=home) if good else None
+    except BaseException as reason:  # noqa: BLE001 - whatever a user's function raises
+        return answer(stop, None, failures, reason)
+    return answer(stop, done, failures)
 
 
 def _describe_unsendable(index: int, reason: BaseException) -> BaseException:

@@ -19,14 +19,18 @@ import os
 import sys
 import threading
 from collections import OrderedDict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distributed import LocalCluster, Nanny
 from distributed.diagnostics.plugin import WorkerPlugin
 
+from daskkit.run.children import describe_exit
 from daskkit.run.interrupts import block_interrupt, ignore_interrupt
 from daskkit.run.offspring import end_offspring, lead_session
 from daskkit.run.threads import import_threadpoolctl, thread_variables
+from daskkit.transport.deaths import note_death, open_page
+from daskkit.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +47,22 @@ class End(NamedTuple):
     rss_bytes: int
     #: Memory that it may use; 0 for no limit.
     limit_bytes: int
+
+    @property
+    def cause(self) -> str:
+        """Why, in a few words.
+
+        Examples
+        --------
+        >>> End(-9, 0, 0).cause
+        'signal SIGKILL'
+        """
+        if self.rss_bytes:
+            return (
+                f"out of memory: it held {format_bytes(self.rss_bytes)}, and its limit "
+                f"is {format_bytes(self.limit_bytes)}"
+            )
+        return describe_exit(self.exit_code)
 
 
 #: The last worker processes of this process's nannies that have ended, by pid.
@@ -112,9 +132,11 @@ class WorkerNanny(Nanny):
         """Note how the worker ended, for whoever waits for its items."""
         if self._worker_pid is not None:
             limit = int(self.memory_manager.memory_limit or 0)
-            ends[self._worker_pid] = End(exitcode, self._excess_bytes, limit)
+            end = End(exitcode, self._excess_bytes, limit)
+            ends[self._worker_pid] = end
             while len(ends) > _MOST_ENDS:
                 ends.popitem(last=False)
+            note_death(self.local_directory, self._worker_pid, end.cause)
             end_offspring(self._worker_pid)
         super()._on_worker_exit_sync(exitcode)  # type: ignore[no-untyped-call] # as above
 
@@ -137,7 +159,7 @@ class LastingCluster(LocalCluster):
 class LimitBlas(WorkerPlugin):
     """Worker plugin: limit BLAS, give freed memory back, leave Ctrl-C to the caller.
 
-    And let tasks use a `multiprocessing.Pool`.
+    And let tasks use a `multiprocessing.Pool`, and note what they do.
 
     Parameters
     ----------
@@ -155,7 +177,8 @@ class LimitBlas(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         """Apply the limits in a worker's process, once, before its first task."""
-        del worker
+        # Where its nanny looks; workers have folders of their own in there.
+        open_page(Path(worker.local_directory).parent)
         ignore_interrupt()
         lead_session()
         # distributed makes it a daemon of multiprocessing's, which may not have any

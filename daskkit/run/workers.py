@@ -27,7 +27,6 @@ from distributed import as_completed, fire_and_forget
 from daskkit.errors import ClusterError
 from daskkit.run import nanny
 from daskkit.run.board import Board, make_file
-from daskkit.run.children import describe_exit
 from daskkit.run.hosts import host_of, is_own_user, own_hosts
 from daskkit.run.lane import (
     GREETING,
@@ -43,7 +42,6 @@ from daskkit.run.link import Link
 from daskkit.run.parking import Parked, close_parked, park, take_parked
 from daskkit.run.session import find_workers, forget_workers
 from daskkit.transport.contact import find_place
-from daskkit.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -437,11 +435,4 @@ def find_cause(pid: int) -> str:
     while pid not in nanny.ends and time.monotonic() < deadline:
         time.sleep(0.005)
     end = nanny.ends.get(pid)
-    if end is None:
-        return "cause unknown"
-    if end.rss_bytes:
-        return (
-            f"out of memory: it held {format_bytes(end.rss_bytes)}, and its limit is "
-            f"{format_bytes(end.limit_bytes)}"
-        )
-    return describe_exit(end.exit_code)
+    return "cause unknown" if end is None else end.cause

@@ -31,8 +31,10 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.utils import ensure_dict
 
 from daskkit.transport import auto, contact, partition
-from daskkit.transport.errors import clear_errors
+from daskkit.transport.deaths import Doing, recording
+from daskkit.transport.errors import TransportError, clear_errors
 from daskkit.transport.partition import Partition, send_whole
+from daskkit.transport.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -229,9 +231,29 @@ def pack_partition(items: Any) -> Any:
     Packed, or the partition itself outside a worker
         There nothing is going to be pickled.
     """
+    results = items
     if isinstance(items, (Iterator, Partition)):
         items = list(items)
-    return auto.pack(items) if is_on_wire() else items
+    if not is_on_wire():
+        return items
+    try:
+        return _pack_tried(items)
+    except TransportError as error:
+        named = partition.name_result(results, error)
+        raise named from named.__cause__
+
+
+_trial = Trial()
+
+
+def _pack_tried(value: Any) -> Packed:
+    """Pack what goes to the caller, once it is sure that it can be rebuilt."""
+    with recording("answer") as record:
+        if record.culprit is not None:
+            record.blame("a task")
+        return _trial.pack(
+            value, None, 0.0, lambda types: record.note(Doing.TRIES, types=types)
+        )
 
 
 def deliver(parts: list[Any], home: Place) -> Any:
@@ -294,7 +316,7 @@ def deliver_value(results: list[Any], home: Place) -> Any:
     """
     (value,) = results
     if is_on_wire() and home == contact.find_place():
-        return _Parcel(auto.pack(value))
+        return _Parcel(_pack_tried(value))
     return leave_worker(value)
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from daskkit.transport.broken import Broken, is_between_workers
+from daskkit.transport.errors import TransportError, UnpicklableError
 from daskkit.transport.scalars import Columns, join_scalars, split_scalars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Partition", "send_whole"]
+__all__ = ["Partition", "as_made", "name_result", "send_whole"]
 
 #: Up to this length all elements are measured, beyond it this many, evenly spread.
 _MEASURED = 1000
@@ -33,16 +35,22 @@ class Partition(list[Any]):
     items : iterable, optional
         The elements.
 
+    Attributes
+    ----------
+    start : int or None
+        Index of its first element in the whole, for messages; not sent.
+
     Examples
     --------
     >>> Partition([1, 2]) == [1, 2]
     True
     """
 
-    __slots__ = ()
+    __slots__ = ("start",)
 
     def __init__(self, items: Iterable[Any] = ()) -> None:
         super().__init__(items)
+        self.start: int | None = None
         _register_sizeof()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -91,6 +99,11 @@ _ONCE: dict[type, Callable[[Any], Any]] = {
     set: _SetOnce,
     dict: _DictOnce,
 }
+_PLAIN: dict[type, Callable[[Any], Any]] = {
+    Broken: Broken.fail,
+    Partition: list,
+    **{once: plain for plain, once in _ONCE.items()},  # type: ignore[misc] # classes
+}
 
 
 def send_whole(value: Any) -> Any:
@@ -120,6 +133,33 @@ def send_whole(value: Any) -> Any:
     return once(value)
 
 
+def as_made(value: Any) -> Any:
+    """Return a container as whoever made it knows it, an exact list for a `Partition`.
+
+    Parameters
+    ----------
+    value : object
+        What a task gets of another one; what has not left its worker may still be in
+        the form that `send_whole` gave it.
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    TransportError
+        If it is `Broken`.
+
+    Examples
+    --------
+    >>> type(as_made(send_whole([1, 2])))
+    <class 'list'>
+    """
+    plain = _PLAIN.get(type(value))
+    return value if plain is None else plain(value)
+
+
 def _reduce(cls: type, plain: Callable[[Any], Any], value: Any, protocol: int) -> Any:
     """Reduce a container to one stream and its buffers."""
     from pickle import PickleBuffer
@@ -127,9 +167,13 @@ def _reduce(cls: type, plain: Callable[[Any], Any], value: Any, protocol: int) -
     from daskkit.transport import wire
 
     columns = split_scalars(value)
-    if columns is not None:
-        value = plain([columns])
-    dumped = wire.dump(plain(value))
+    try:
+        dumped = wire.dump(plain(value if columns is None else [columns]))
+    except TransportError as error:
+        error = name_result(value, error)
+        if not is_between_workers():
+            raise error from error.__cause__
+        return Broken, (type(error), str(error))
     if protocol < 5:  # noqa: PLR2004 - the first with buffers
         raw = [wire.copy_buffer(buffer.raw()) for buffer in dumped.buffers]
         return _restore, (cls, dumped.stream, *raw)
@@ -141,12 +185,59 @@ def _reduce(cls: type, plain: Callable[[Any], Any], value: Any, protocol: int) -
 def _restore(cls: type, stream: Any, *buffers: Any) -> Any:
     from daskkit.transport import wire
 
-    value = wire.load(stream, buffers)
+    try:
+        value = wire.load(stream, buffers)
+    except (Exception, SystemExit) as error:
+        if not is_between_workers():
+            raise
+        text = (
+            "results of a task can't be rebuilt in another worker: "
+            f"{type(error).__name__}: {error}"
+        )
+        return Broken(TransportError, text)
     if len(value) == 1 and type(value) is not dict:
         (only,) = value
         if type(only) is Columns:
             value = join_scalars(only)
     return value if type(value) is cls else cls(value)
+
+
+def name_result(results: Any, error: TransportError) -> TransportError:
+    """Return the error for a container that can't be sent, which names the result.
+
+    Parameters
+    ----------
+    results : Partition or other container
+        Of which only the former may know what it is a part of.
+    error : TransportError
+        Of the whole.
+
+    Returns
+    -------
+    TransportError
+        `error` itself if it isn't known which one it is.
+
+    Examples
+    --------
+    >>> results = Partition([1, (x for x in "ab")])
+    >>> results.start = 6
+    >>> str(name_result(results, UnpicklableError("...")))[:47]
+    "the result of item 7 can't be sent from its wor"
+    """
+    from daskkit.transport import wire
+
+    start = getattr(results, "start", None)
+    if start is None or not isinstance(error, UnpicklableError):
+        return error
+    for offset, result in enumerate(results):
+        try:
+            wire.dump(result)
+        except UnpicklableError as reason:
+            text = f"the result of item {start + offset} can't be sent from its worker"
+            named = UnpicklableError(f"{text}: {reason}")
+            named.__cause__ = reason.__cause__
+            return named
+    return error
 
 
 def measure_bytes(items: Any) -> int:
@@ -213,3 +304,4 @@ def _register_sizeof() -> None:
     _registered = True
     for cls in (Partition, _ListOnce, _TupleOnce, _SetOnce, _DictOnce):
         sizeof.register(cls)(measure_bytes)
+    sizeof.register(Broken)(sys.getsizeof)

@@ -233,7 +233,10 @@ def describe(value: Any) -> str:
     >>> describe([1, 2, 3]), describe(len)
     ('list of length 3', 'builtin_function_or_method len')
     """
-    kind = type(value).__name__
+    cls = type(value)
+    if cls.__module__ == "daskkit.transport.partition":  # what its users know it as
+        cls = cls.__mro__[1]
+    kind = cls.__name__
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple):
         dtype = getattr(value, "dtype", None)

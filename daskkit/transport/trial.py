@@ -145,7 +145,9 @@ class Trial:
 _tried_first: set[type] = set()
 
 
-def try_first(results: Iterable[Any]) -> None:
+def try_first(
+    results: Iterable[Any], announce: Callable[[str], None] | None = None
+) -> None:
     """Rebuild the first result of each type that this process has yet to meet.
 
     For results that leave it by other ways than a lane. Does nothing for types of which
@@ -155,6 +157,8 @@ def try_first(results: Iterable[Any]) -> None:
     ----------
     results : iterable
         As they were computed.
+    announce : callable, optional
+        As of `Trial.pack`.
 
     Examples
     --------
@@ -164,6 +168,8 @@ def try_first(results: Iterable[Any]) -> None:
         _tried_first.add(cls)
         if has_own_rebuild(cls):
             first = next(result for result in results if type(result) is cls)
+            if announce is not None:
+                announce(name_types([cls]))
             with contextlib.suppress(BaseException):
                 dumped = wire.dump(first)
                 buffers = [wire.copy_buffer(one.raw()) for one in dumped.buffers]
