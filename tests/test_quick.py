@@ -84,6 +84,23 @@ def test_heavy_items_after_trivial_ones_are_shared(shared_client, monkeypatch, k
     assert set(pids[-50:]) - {os.getpid()}
 
 
+@pytest.mark.parametrize("kind", ["list", "tuple", "range"])
+def test_nearly_all_trivial_items_are_one_comprehension(monkeypatch, kind):
+    """What comes before it has to show that they are trivial."""
+    sizes = []
+    run = Comprehension.run
+
+    def noted(self):
+        results = run(self)
+        sizes.append(len(results))
+        return results
+
+    monkeypatch.setattr(Comprehension, "run", noted)
+    items = KINDS[kind](N)
+    assert dk.map(float, items) == list(map(float, items))
+    assert max(sizes) > N / 2
+
+
 def test_each_item_is_executed_once_in_order():
     """Trivial items are, too."""
     count = itertools.count()

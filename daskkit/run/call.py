@@ -30,8 +30,6 @@ __all__ = ["Call", "Pilot"]
 # beside the patience of those who wait for it to look up; and where nobody does.
 _HERE_S = 0.004
 _ALONE_S = 0.03
-# Where it can be cut short, by whoever sees that it takes longer.
-_CUTTABLE_S = 0.2
 # To send the result of such an item takes about as long.
 _TRIVIAL_S = 2e-7
 _MOST_HERE = 1_000_000
@@ -415,9 +413,11 @@ class Call:
         # Not many times as many at a time: one item doesn't tell of all.
         growth = _QUICK_GROWTH if wall_s < _QUICK_S else 2
         is_trivial = self.is_alone or item_s < _TRIVIAL_S
-        if is_trivial and is_quick(self.job, part.items):
-            here_s = _CUTTABLE_S if self.bar is None else _PROGRESS_S
-            growth = _MOST_HERE
+        sequence = self.source.sequence
+        if is_trivial and sequence is not None and is_quick(self.job, sequence):
+            if self._bar is None:
+                return len(sequence)  # all that is left, see `Comprehension`
+            here_s, growth = _PROGRESS_S, _MOST_HERE
         fitting = int(here_s / max(item_s, 1e-9))
         return max(1, min(fitting, growth * len(part.items), _MOST_HERE))
 

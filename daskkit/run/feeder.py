@@ -59,6 +59,8 @@ _SAME_COST, _SAME_SHARE = 1.3, 0.2
 # Threads have had their chance after this time.
 _TRIAL_S = 0.04
 _TRIAL_SPEEDUP = 1.15
+# What has been executed for so long tells something.
+_SEEN_S = 0.0005
 
 
 class Feeder:
@@ -239,6 +241,9 @@ class Feeder:
         """
         if self._only_look:
             return True
+        pilot = self._call.pilot
+        if pilot.part is None and pilot.wall_s < _SEEN_S:
+            return False  # it has no core just now, and its first items tell nothing
         if self._estimate_left_s() <= _SOON_S:
             return False
         facts, n_cores = self._scout.gather_facts(), self._n_cores
@@ -370,6 +375,11 @@ class Feeder:
             return
         means = self._scout.find_means()
         facts = self._scout.look_closer(facts, means, self._caller_works)
+        # Which has taken some milliseconds, and more where cores are busy.
+        latest = self._scout.gather_facts()
+        facts = facts._replace(
+            n_left=latest.n_left, item_s=latest.item_s, cpu_share=latest.cpu_share
+        )
         self._look_s *= 2
         self._next_look_s = time.perf_counter() + max(self._look_s, left_s)
         best = forecast(facts, means)

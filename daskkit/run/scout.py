@@ -9,7 +9,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from daskkit.run.clocks import read_cpu_s, read_queued_s
+from daskkit.run.clocks import read_cpu_s, read_queued_s, read_state
 from daskkit.run.forks import can_fork
 from daskkit.run.known import recall
 from daskkit.run.parking import has_parked
@@ -68,9 +68,9 @@ class Scout:
         self._pickles = (Pickled(), Pickled())
         # How long the calling thread had waited for a core by then, and when.
         self._queued: tuple[float, float] | None = None
-        # What was seen of a part that can be cut short: items begun, when, and what one
-        # of the latest took.
-        self._seen: tuple[Comprehension, int, float, float] | None = None
+        # What was seen of a part that can be cut short: items begun, when, what one of
+        # the latest took, and the CPU seconds of the calling thread by then.
+        self._seen: tuple[Comprehension, int, float, float, float] | None = None
 
     def begin_to_watch(self) -> None:
         """Note how long the calling thread has waited for a core by now."""
@@ -95,8 +95,11 @@ class Scout:
         item_s, wall_s, cpu_s = pilot.item_s, pilot.wall_s, pilot.cpu_s
         n_left, quick = call.source.n_left, pilot.quick
         if quick is not None and part is not None and n_left is not None:
-            n_left += len(part.items) - quick.n_begun
-            item_s = max(item_s, self._watch_item_s(quick, now, began))
+            n_begun = quick.n_begun
+            n_left += len(part.items) - n_begun
+            watched_s = self._watch_item_s(quick, now, began)
+            # A few short items may have been disturbed; these are many more.
+            item_s = watched_s if n_begun > pilot.n_items else max(item_s, watched_s)
         elif part is not None:
             running_s = now - began
             # At least this long, and as likely as not as long again.
@@ -125,13 +128,18 @@ class Scout:
 
         The average of all that have begun would hide a few heavy ones at the end.
         """
+        pilot = self._call.pilot
         if self._seen is None or self._seen[0] is not quick:
-            self._seen = quick, 0, began, 0.0
-        _, n_before, seen_s, item_s = self._seen
+            self._seen = quick, 0, began, 0.0, pilot.cpu_began
+        _, n_before, seen_s, item_s, seen_cpu_s = self._seen
         if now - seen_s > _SEEN_S:
-            n_begun = quick.n_begun
-            item_s = (now - seen_s) / max(1, n_begun - n_before)
-            self._seen = quick, n_begun, now, item_s
+            n_begun, cpu_s = quick.n_begun, read_cpu_s(pilot.thread_id)
+            took_s = now - seen_s
+            if read_state(pilot.native_id) == "R" and not math.isnan(cpu_s):
+                # It doesn't wait, so others had the core for the rest of its time.
+                took_s = min(took_s, cpu_s - seen_cpu_s)
+            item_s = took_s / max(1, n_begun - n_before)
+            self._seen = quick, n_begun, now, item_s, cpu_s
         return item_s
 
     def look_closer(
