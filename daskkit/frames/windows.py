@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import copy
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,13 +156,15 @@ class _Windows:
         end = self.end[first:stop].tolist()
         full = self.full[first:stop].tolist()
         rows = self.values if isinstance(self.values, np.ndarray) else self.values.iloc
-        function, args, kwargs = self.function, self.args, self.kwargs
+        function = self.function
+        if self.args or self.kwargs:
+            function = functools.partial(function, *self.args, **self.kwargs)
         # Takes what a C double can be made of, as pandas' own loop does.
         numbers = array.array("d")
-        append = numbers.append
+        append, nan = numbers.append, np.nan
         try:
             with np.errstate(all="ignore"):
                 for a, b, is_full in zip(begin, end, full, strict=True):
-                    append(function(rows[a:b], *args, **kwargs) if is_full else np.nan)
+                    append(function(rows[a:b]) if is_full else nan)
         finally:
             results.extend(numbers)
