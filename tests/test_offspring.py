@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -113,6 +114,31 @@ def test_children_end_with_a_cancelled_task(tmp_path):
             assert future.status == "pending"
             time.sleep(0.05)
     _await_gone(tmp_path, 3)
+
+
+def test_children_end_with_a_killed_caller(run_program, tmp_path):
+    """Its workers end by themselves, and somebody is left to look for their children."""
+    folder = tmp_path / "children"
+    folder.mkdir()
+    program = run_program(
+        f"""
+        import pathlib, sys
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        import daskkit as dk
+        from tests.test_offspring import Item
+        with dk.cluster(n_workers=2):
+            folder = pathlib.Path({str(folder)!r})
+            dk.map(Item(folder, "hang"), range(8), where="cluster")
+        """
+    )
+    with _bystander():
+        deadline = time.monotonic() + 60
+        while len(list(folder.iterdir())) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        program.send(signal.SIGKILL)
+        _await_gone(folder, 3)
+    program.check_nothing_left()
 
 
 def test_living_leader_is_spared():

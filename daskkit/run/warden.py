@@ -15,12 +15,39 @@ __all__ = ["watched_folder"]
 
 # Removes a folder as soon as its standard input is closed: by the owner who has no need
 # of it any more, or by the system because the owner was killed. Those who write there
-# see the same and end, too; until then, again. (A shell: it takes 1 MB and is there in
-# a millisecond, Python needs ten times as much of either.)
-_SCRIPT = """
+# see the same and end, too; until then, again. Workers that have a page in there (see
+# `transport.deaths`) lead sessions; what their items have started is ended after them,
+# as by `run.offspring`. (A shell: it takes 1 MB and is there in a millisecond, Python
+# needs ten times as much of either.)
+_SCRIPT = r"""
+look() {
+    state= session=
+    read -r stat < "/proc/$1/stat" || return
+    set -- ${stat##*) }
+    state=$1 session=$4
+}
 read -r _
+folder=$1 leaders=
+for page in "$folder"/*/tasks-*; do
+    [ -e "$page" ] && leaders="$leaders ${page##*-}"
+done
 for i in 1 2 3 4 5 6 7 8 9 10; do
-    rm -rf -- "$1" 2>/dev/null && exit
+    rm -rf -- "$folder" && gone=yes || gone=
+    ended=
+    for leader in $leaders; do
+        look "$leader"
+        case "$state" in ''|Z) ended="$ended $leader" ;; *) gone= ;; esac
+    done
+    [ -n "$ended" ] && for process in /proc/[0-9]*; do
+        look "${process#/proc/}"
+        [ -n "$session" ] && [ "$state" != Z ] || continue
+        case "$ended " in *" $session "*) ;; *) continue ;; esac
+        case "$(tr '\0' ' ' < "$process/cmdline")" in
+            *resource_tracker* | *'rm -rf -- "$0"'*) continue ;;
+        esac
+        kill -9 "${process#/proc/}"
+    done
+    [ -n "$gone" ] && exit
     sleep 0.5
 done
 """
