@@ -181,6 +181,90 @@ def test_combine_that_ends_a_worker():
         assert dk.map(abs, range(-3, 0), where="cluster") == [3, 2, 1]
 
 
+class RaisesInWorker:
+    """Can't be rebuilt; its pickle is fine."""
+
+    def __reduce__(self):
+        return _refuse, ("not here",)
+
+
+class ExitsInWorker:
+    """Ends a program when it is rebuilt, but is only an exception."""
+
+    def __reduce__(self):
+        return sys.exit, ("not here",)
+
+
+def _refuse(why):
+    raise ValueError(why)
+
+
+def _raise_at_37(error, x):
+    if x == 37:
+        raise error
+    return x
+
+
+def _exit(results):
+    os._exit(9)
+
+
+LAZY = {
+    "an argument that crashes": (
+        lambda: dk.lazy.map(_itself, _numbers(CrashesInWorker())),
+        dk.WorkerDiedError,
+        "died while it took in its items, from [0-9]+ on, .*: exit code 9",
+    ),
+    "an argument that raises": (
+        lambda: dk.lazy.map(_itself, _numbers(RaisesInWorker())),
+        dk.DaskkitError,
+        "the items of a task, from [0-9]+ on, .* can't be rebuilt .* not here",
+    ),
+    "an argument that exits": (
+        lambda: dk.lazy.map(_itself, _numbers(ExitsInWorker())),
+        dk.DaskkitError,
+        "can't be rebuilt where it is executed: SystemExit: not here",
+    ),
+    "Ctrl-C that an item makes up": (
+        lambda: dk.lazy.map(
+            functools.partial(_raise_at_37, KeyboardInterrupt()), range(100)
+        ),
+        dk.RemoteError,
+        "^KeyboardInterrupt .only its text was sent: an exception that ends a process",
+    ),
+    "a long message": (
+        lambda: dk.lazy.map(
+            functools.partial(_raise_at_37, ValueError("x" * 20_000_000)), range(100)
+        ),
+        dk.RemoteError,
+        r"^ValueError: x+\.\.\. \(only its text was sent: 20,000,000 characters",
+    ),
+    "a combine that crashes": (
+        lambda: dk.lazy.map_reduce(_itself, range(100), _exit),
+        dk.WorkerDiedError,
+        "combined the results of items [0-9]+ to [0-9]+, .* exit code 9",
+    ),
+    "a combine of a bag that crashes": (
+        lambda: dk.lazy.tree_reduce(dk.lazy.map(_itself, range(100)), _exit),
+        dk.WorkerDiedError,
+        "combined the results of several parts, .* exit code 9",
+    ),
+}
+
+
+def test_lazy_graph_ends_in_an_error_that_says_why():
+    """Within seconds, and the cluster can be used."""
+    with dk.cluster(n_workers=2):
+        for name, (make, expected, pattern) in LAZY.items():
+            began = time.monotonic()
+            with pytest.raises(expected, match=pattern) as caught:
+                make().compute()
+            assert time.monotonic() - began < 20, name
+            if expected is dk.RemoteError:
+                assert "raised by item 37" in caught.value.__notes__[0], name
+        assert dk.lazy.map(abs, range(-3, 0)).compute() == [3, 2, 1]
+
+
 def test_worker_that_dies_often_comes_back():
     """A nanny is not sent away because its worker was just starting again."""
     settings = {"distributed.deploy.lost-worker-timeout": "50ms"}

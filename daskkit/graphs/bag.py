@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from daskkit.graphs.layers import Chain, make_part_layer
 from daskkit.graphs.partitions import SPLIT_EVERY, choose_npartitions
-from daskkit.graphs.tasks import Step
+from daskkit.graphs.tasks import Step, apply_combine
 from daskkit.run.job import Job
 from daskkit.transport.bag import PartitionBag
 from daskkit.transport.carried import Carried
-from daskkit.transport.partition import as_made
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -127,4 +126,4 @@ def reduce_bag(
 
 
 def _combine_all(combine: Carried, results: Iterable[Any]) -> Any:
-    return combine.get()(list(map(as_made, results)))
+    return apply_combine(combine, results)

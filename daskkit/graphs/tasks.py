@@ -21,12 +21,22 @@ from daskkit.transport.partition import Partition, as_made
 from daskkit.transport.trial import Trial, try_first
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from daskkit.run.job import Caught, Job
     from daskkit.transport.carried import Carried
 
-__all__ = ["Step", "combine_parts", "finish_parts", "run_part", "run_pieces"]
+__all__ = [
+    "Step",
+    "apply_combine",
+    "combine_parts",
+    "finish_parts",
+    "run_part",
+    "run_pieces",
+]
+
+# Less than distributed's limit (distributed.admin.max-error-length).
+_LONGEST = 9_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +108,7 @@ class Step:
             caught = self._run_singly(items, start, results, record)
         else:
             record.note(Doing.RUNS, start, stop)
-            caught = run_chunk(self.job, items, results)
+            caught = run_chunk(self.job, items, results, _errors_of_items())
         if caught:
             error = caught[0].error
             what = self._name(start, items, caught[0].offset)
@@ -127,7 +137,8 @@ class Step:
         for offset in range(len(items)):
             index = start + offset
             record.note(Doing.RUNS, index, index + 1)
-            caught = run_chunk(self.job, items[offset : offset + 1], results)
+            single = items[offset : offset + 1]
+            caught = run_chunk(self.job, single, results, _errors_of_items())
             if caught:
                 return [caught[0]._replace(offset=offset)]
             if is_on_wire():
@@ -158,12 +169,25 @@ def run_part(step: Carried, items: Carried, start: int) -> Any:
     -------
     object
         See `Step.run`.
+
+    Raises
+    ------
+    TransportError
+        If the items can't be rebuilt here; otherwise as `Step.run`.
     """
     with recording(start, "items") as record:
         if record.culprit is not None and record.culprit.doing is Doing.TAKES_IN:
             record.blame(f"its items, from {start} on")
         record.note(Doing.TAKES_IN, start, start)
-        return step.get().run(items.get(), start, record)
+        try:
+            opened, batch = step.get(), items.get()
+        except (Exception, SystemExit) as error:
+            msg = (
+                f"the items of a task, from {start} on, or its function, can't be "
+                f"rebuilt where it is executed: {type(error).__name__}: {error}"
+            )
+            raise TransportError(msg) from error
+        return opened.run(batch, start, record)
 
 
 def run_pieces(
@@ -214,11 +238,34 @@ def combine_parts(combine: Carried, *parts: Any) -> Any:
     >>> combine_parts(Carried(sum), 3, 4)
     7
     """
+    return leave_worker(apply_combine(combine, parts))
+
+
+def apply_combine(combine: Carried, answers: Iterable[Any]) -> Any:
+    """Return one answer made of several, of which no worker shall die unnoticed.
+
+    Parameters
+    ----------
+    combine : Carried of callable
+        As of `combine_parts`.
+    answers : iterable
+        Its own answers, or results.
+
+    Returns
+    -------
+    object
+
+    Examples
+    --------
+    >>> from daskkit.transport.carried import Carried
+    >>> apply_combine(Carried(max), [3, 4])
+    4
+    """
     with recording("combination") as record:
         if record.culprit is not None:
             record.blame("several parts")
         record.note(Doing.COMBINES)
-        return leave_worker(combine.get()(list(map(as_made, parts))))
+        return combine.get()(list(map(as_made, answers)))
 
 
 def finish_parts(step: Carried, *parts: Sequence[Any]) -> Any:
@@ -246,6 +293,11 @@ def finish_parts(step: Carried, *parts: Sequence[Any]) -> Any:
     return leave_worker(step.get().finish(results))
 
 
+def _errors_of_items() -> tuple[type[BaseException], ...]:
+    """Return what counts as an item's error: in a worker there is no Ctrl-C."""
+    return (BaseException,) if is_on_wire() else (Exception, SystemExit)
+
+
 def _raise(error: BaseException) -> NoReturn:
     """Raise what an item raised, in a form that arrives at the caller.
 
@@ -255,8 +307,12 @@ def _raise(error: BaseException) -> NoReturn:
     """
     if not (is_on_wire() or multiprocessing.parent_process() is not None):
         raise error
+    text = str(error)
     reason = "an exception that ends a process isn't raised in the caller's"
-    if isinstance(error, Exception):
+    if len(text) > _LONGEST and is_on_wire():  # or Dask cuts it, and drops the notes
+        reason = f"{len(text):,} characters"
+        text = f"{text[: _LONGEST // 2]}..."
+    elif isinstance(error, Exception):
         try:
             copy = pickle.loads(cloudpickle.dumps(error))
         except Exception as failed:  # noqa: BLE001 - code of the exception's class
@@ -266,9 +322,7 @@ def _raise(error: BaseException) -> NoReturn:
                 raise error
             reason = "its own pickling loses its type or its notes"
     name = f"{type(error).__module__}.{type(error).__qualname__}"
-    msg = (
-        f"{name.removeprefix('builtins.')}: {error} (only its text was sent: {reason})"
-    )
+    msg = f"{name.removeprefix('builtins.')}: {text} (only its text was sent: {reason})"
     remote = RemoteError(msg)
     remote.__notes__ = [
         *error.__notes__,
