@@ -322,7 +322,8 @@ def _raise(error: BaseException) -> NoReturn:
                 raise error
             reason = "its own pickling loses its type or its notes"
     name = f"{type(error).__module__}.{type(error).__qualname__}"
-    msg = f"{name.removeprefix('builtins.')}: {text} (only its text was sent: {reason})"
+    what = name.removeprefix("builtins.") + (f": {text}" if text else "")
+    msg = f"{what} (only its text was sent: {reason})"
     remote = RemoteError(msg)
     remote.__notes__ = [
         *error.__notes__,
