@@ -205,10 +205,6 @@ def _raise_at_37(error, x):
     return x
 
 
-def _exit(results):
-    os._exit(9)
-
-
 LAZY = {
     "an argument that crashes": (
         lambda: dk.lazy.map(_itself, _numbers(CrashesInWorker())),
@@ -240,12 +236,12 @@ LAZY = {
         r"^ValueError: x+\.\.\. \(only its text was sent: 20,000,000 characters",
     ),
     "a combine that crashes": (
-        lambda: dk.lazy.map_reduce(_itself, range(100), _exit),
+        lambda: dk.lazy.map_reduce(_itself, range(100), _combine),
         dk.WorkerDiedError,
         "combined the results of items [0-9]+ to [0-9]+, .* exit code 9",
     ),
     "a combine of a bag that crashes": (
-        lambda: dk.lazy.tree_reduce(dk.lazy.map(_itself, range(100)), _exit),
+        lambda: dk.lazy.tree_reduce(dk.lazy.map(_itself, range(100)), _combine),
         dk.WorkerDiedError,
         "combined the results of several parts, .* exit code 9",
     ),
