@@ -18,7 +18,9 @@ import time
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from distributed import KilledWorker
 
 import daskkit as dk
 
@@ -94,7 +96,29 @@ def _large_items(n, options):
     return dk.map(_measure, arrays, **options) == [_measure(one) for one in arrays]
 
 
-_CALLS = [_map, _collect, _stream, _unordered, _reduce, _large_items]
+def _groups(n, options):
+    frame = pd.DataFrame({"k": np.arange(n) % 40, "x": np.arange(float(n))})
+    options = {key: options[key] for key in ("where", "batch_size")}
+    found = dk.apply(frame.groupby("k")["x"], _measure, **options)
+    return found.equals(frame.groupby("k")["x"].sum())
+
+
+def _lazy_map(n, options):
+    bag = dk.lazy.map(_work, range(n), batch_size=options["batch_size"])
+    return _equal(bag.compute(), range(n))
+
+
+def _lazy_reduce(n, options):
+    size = options["batch_size"]
+    return dk.lazy.map_reduce(_work, range(n), sum, batch_size=size).compute() == sum(
+        range(n)
+    )
+
+
+_CALLS = [
+    *(_map, _collect, _stream, _unordered, _reduce, _large_items, _groups),
+    *(_lazy_map, _lazy_reduce),
+]
 
 
 class Chaos(threading.Thread):
@@ -183,13 +207,14 @@ def _run(seed):
                 try:
                     with _no_longer_than(_HANGS_S):
                         assert call(n, options), what
-                except (dk.WorkerDiedError, dk.ClusterError) as error:
+                except (dk.WorkerDiedError, dk.ClusterError, KilledWorker) as error:
                     errors.append(str(error))
                 else:
                     n_right += 1
         finally:
             chaos.stop()
-        assert all("item" in text or "cluster" in text for text in errors), errors
+        words = ("item", "cluster", "task", "group")
+        assert all(any(word in text for word in words) for text in errors), errors
         # It can be used, and is whole again.
         assert dk.map(abs, range(-9, 0), where="cluster") == list(range(9, 0, -1))
         client.wait_for_workers(_N_WORKERS, timeout=_HANGS_S)
