@@ -14,11 +14,13 @@ from dask.multiprocessing import get_context
 
 import daskkit as dk
 from daskkit.testing import LeakWatch, adopt_orphans
+from tests.browser import BrowserWatch, browser, clear, missing_browser
 
 pytest_plugins = ["daskkit.testing.plugin"]
 
-# The client of the shared cluster while there is one.
+# The client of the shared cluster while there is one, and so the shared browser.
 _shared: list[object] = []
+_browsers: list[object] = []
 
 
 def pytest_report_header() -> list[str]:
@@ -31,15 +33,20 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     """Let what takes long come first where several processes share the tests.
 
-    Else the last one would be busy for long after the others.
+    Else the last one would be busy for long after the others. Only one of them starts a
+    browser.
     """
     if hasattr(config, "workerinput"):
         items.sort(key=_is_quick)
+        for item in items:
+            if item.get_closest_marker("browser") is not None:
+                item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 def _is_quick(item: pytest.Item) -> bool:
@@ -93,12 +100,37 @@ def process_pool(_private_temporary_folder):
         yield pool
 
 
+@pytest.fixture(scope="session")
+def shared_browser(_private_temporary_folder):
+    """Yield a browser, started once a session."""
+    reason = missing_browser()
+    if reason:
+        pytest.skip(reason)
+    with browser() as started:
+        _browsers.append(started)
+        yield started
+        _browsers.clear()
+
+
+@pytest.fixture
+def driver(shared_browser):
+    """Yield the shared browser with an empty page and an empty console."""
+    clear(shared_browser)
+    yield shared_browser
+    clear(shared_browser)
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(request, _private_temporary_folder):
     """Fail a test that leaves a process, thread, descriptor, file or variable behind."""
-    if "shared_client" in request.fixturenames:
-        request.getfixturevalue("shared_client")
+    for name in ("shared_client", "shared_browser"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name)
     # The connections of a cluster that lives on come and go.
-    watch = LeakWatch(has_sockets=not _shared)
+    has_sockets = not _shared
+    if _browsers:
+        watch = BrowserWatch(_browsers[0], has_sockets=has_sockets)
+    else:
+        watch = LeakWatch(has_sockets=has_sockets)
     yield
     watch.check()
