@@ -11,6 +11,7 @@ from daskkit.testing import LeakWatch
 
 __all__ = [
     "BrowserWatch",
+    "SharedBrowser",
     "browser",
     "clear",
     "missing_browser",
@@ -76,6 +77,25 @@ def clear(driver):
     driver.get("about:blank")
     resize(driver, *_SIZE)
     driver.get_log("browser")
+
+
+class SharedBrowser:
+    """A browser for tests in a row: the first one starts it, others find it open."""
+
+    def __init__(self):
+        self.driver = None
+        self._stack = contextlib.ExitStack()
+
+    def open(self):
+        """Return its driver."""
+        if self.driver is None:
+            self.driver = self._stack.enter_context(browser())
+        return self.driver
+
+    def close(self):
+        """End it, if there is one."""
+        self.driver = None
+        self._stack.close()
 
 
 class BrowserWatch(LeakWatch):

@@ -15,13 +15,13 @@ from dask.multiprocessing import get_context
 
 import daskkit as dk
 from daskkit.testing import LeakWatch, adopt_orphans
-from tests.browser import BrowserWatch, browser, clear, missing_browser
+from tests.browser import BrowserWatch, SharedBrowser, clear, missing_browser
 
 pytest_plugins = ["daskkit.testing.plugin"]
 
-# The client of the shared cluster while there is one, and so the shared browser.
+# The client of the shared cluster while there is one.
 _shared: list[object] = []
-_browsers: list[object] = []
+_browser = SharedBrowser()
 
 
 def pytest_report_header() -> list[str]:
@@ -112,37 +112,35 @@ def process_pool(_private_temporary_folder):
         yield pool
 
 
-@pytest.fixture(scope="session")
-def shared_browser(_private_temporary_folder):
-    """Yield a browser, started once a session."""
-    reason = missing_browser()
-    if reason:
-        pytest.skip(reason)
-    with browser() as started:
-        _browsers.append(started)
-        yield started
-        _browsers.clear()
+@pytest.fixture(scope="session", autouse=True)
+def _no_browser_stays(_private_temporary_folder):
+    """Close the shared browser, which the last test may have left open."""
+    yield
+    _browser.close()
 
 
 @pytest.fixture
-def driver(shared_browser):
+def driver():
     """Yield the shared browser with an empty page and an empty console."""
-    clear(shared_browser)
-    yield shared_browser
-    clear(shared_browser)
+    clear(_browser.driver)
+    yield _browser.driver
+    clear(_browser.driver)
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(request, _private_temporary_folder):
     """Fail a test that leaves a process, thread, descriptor, file or variable behind."""
-    for name in ("shared_client", "shared_browser"):
-        if name in request.fixturenames:
-            request.getfixturevalue(name)
+    if "shared_client" in request.fixturenames:
+        request.getfixturevalue("shared_client")
     # The connections of a cluster that lives on come and go.
     has_sockets = not _shared
-    if _browsers:
-        watch = BrowserWatch(_browsers[0], has_sockets=has_sockets)
+    if "driver" in request.fixturenames:
+        reason = missing_browser()
+        if reason:
+            pytest.skip(reason)
+        watch = BrowserWatch(_browser.open(), has_sockets=has_sockets)
     else:
+        _browser.close()
         watch = LeakWatch(has_sockets=has_sockets)
     yield
     watch.check()
