@@ -5,7 +5,21 @@ import os
 import shutil
 import tempfile
 
-__all__ = ["browser", "missing_browser", "resize", "severe_messages"]
+import psutil
+
+from daskkit.testing import LeakWatch
+
+__all__ = [
+    "BrowserWatch",
+    "SharedBrowser",
+    "browser",
+    "clear",
+    "missing_browser",
+    "resize",
+    "severe_messages",
+]
+
+_SIZE = 1200, 900
 
 _ARGUMENTS = (
     "--headless",
@@ -30,7 +44,7 @@ def missing_browser():
 
 
 @contextlib.contextmanager
-def browser(width=1200, height=900):
+def browser(width=_SIZE[0], height=_SIZE[1]):
     """Give a selenium driver whose window has that many pixels.
 
     Profile and scratch files of the browser lie in one folder, removed at the end.
@@ -58,7 +72,51 @@ def browser(width=1200, height=900):
             driver.quit()
 
 
-def resize(driver, width, height=900):
+def clear(driver):
+    """Give a browser an empty page of the usual size, and forget its messages."""
+    driver.get("about:blank")
+    resize(driver, *_SIZE)
+    driver.get_log("browser")
+
+
+class SharedBrowser:
+    """A browser for tests in a row: the first one starts it, others find it open."""
+
+    def __init__(self):
+        self.driver = None
+        self._stack = contextlib.ExitStack()
+
+    def open(self):
+        """Return its driver."""
+        if self.driver is None:
+            self.driver = self._stack.enter_context(browser())
+        return self.driver
+
+    def close(self):
+        """End it, if there is one."""
+        self.driver = None
+        self._stack.close()
+
+
+class BrowserWatch(LeakWatch):
+    """A watch beside a browser that lives on, whose processes come and go."""
+
+    def __init__(self, driver, **options):
+        self._driver = psutil.Process(driver.service.process.pid)
+        super().__init__(**options)
+
+    def _look(self):
+        found = super()._look()
+        pids = {child.pid for child in self._driver.children(recursive=True)}
+        found["process"] = {
+            key: command
+            for key, command in found["process"].items()
+            if key[0] not in pids
+        }
+        return found
+
+
+def resize(driver, width, height=_SIZE[1]):
     """Set the size of the page's viewport, also below a window's least width."""
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import os
 import shutil
@@ -14,11 +15,13 @@ from dask.multiprocessing import get_context
 
 import daskkit as dk
 from daskkit.testing import LeakWatch, adopt_orphans
+from tests.browser import BrowserWatch, SharedBrowser, clear, missing_browser
 
 pytest_plugins = ["daskkit.testing.plugin"]
 
 # The client of the shared cluster while there is one.
 _shared: list[object] = []
+_browser = SharedBrowser()
 
 
 def pytest_report_header() -> list[str]:
@@ -31,19 +34,35 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     """Let what takes long come first where several processes share the tests.
 
-    Else the last one would be busy for long after the others.
+    Else the last one would be busy for long after the others. Only one of them starts a
+    browser.
     """
     if hasattr(config, "workerinput"):
         items.sort(key=_is_quick)
+        for item in items:
+            if item.get_closest_marker("browser") is not None:
+                item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 def _is_quick(item: pytest.Item) -> bool:
     return item.get_closest_marker("slow") is None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Keep the collector of garbage from what is there for the whole session.
+
+    Many tests ask for a collection, which took a quarter of a second for the modules
+    and the tests alone.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -93,12 +112,35 @@ def process_pool(_private_temporary_folder):
         yield pool
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_browser_stays(_private_temporary_folder):
+    """Close the shared browser, which the last test may have left open."""
+    yield
+    _browser.close()
+
+
+@pytest.fixture
+def driver():
+    """Yield the shared browser with an empty page and an empty console."""
+    clear(_browser.driver)
+    yield _browser.driver
+    clear(_browser.driver)
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(request, _private_temporary_folder):
     """Fail a test that leaves a process, thread, descriptor, file or variable behind."""
     if "shared_client" in request.fixturenames:
         request.getfixturevalue("shared_client")
     # The connections of a cluster that lives on come and go.
-    watch = LeakWatch(has_sockets=not _shared)
+    has_sockets = not _shared
+    if "driver" in request.fixturenames:
+        reason = missing_browser()
+        if reason:
+            pytest.skip(reason)
+        watch = BrowserWatch(_browser.open(), has_sockets=has_sockets)
+    else:
+        _browser.close()
+        watch = LeakWatch(has_sockets=has_sockets)
     yield
     watch.check()

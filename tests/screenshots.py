@@ -30,16 +30,19 @@ def simulate(seconds):
     return seconds
 
 
-def take(folder):
-    """Write all pictures into a folder; return their paths."""
+def take(folder, driver, *, n_items=350, rest_s=3.0):
+    """Write all pictures into a folder, with a browser; return their paths.
+
+    How full they are depends on the number of items and the time between two pictures.
+    """
     folder = Path(folder)
     paths = [folder / f"{name}.png" for name in ("bar", "page", "report")]
     bar, page, report = paths
-    with dk.cluster(n_workers=2) as client, browser(_WIDTH, 900) as driver:
+    with dk.cluster(n_workers=2) as client:
         link = client.dashboard_link
         thread = threading.Thread(
             target=dk.map,
-            args=(simulate, [0.04] * 350),
+            args=(simulate, [0.04] * n_items),
             kwargs={"where": "cluster"},
         )
         thread.start()
@@ -47,10 +50,10 @@ def take(folder):
             _show(driver, link.replace("/status", "/daskkit"), 900)
             # Until there is something to see.
             _until(lambda: "/s" in driver.execute_script(_ROWS))
-            time.sleep(3)
+            time.sleep(rest_s)
             driver.save_screenshot(page)
             _show(driver, link, 330)
-            time.sleep(1)
+            time.sleep(rest_s / 3)
             driver.save_screenshot(bar)
         finally:
             thread.join()
@@ -82,4 +85,5 @@ def _until(look):
 
 
 if __name__ == "__main__":
-    take(sys.argv[1])
+    with browser() as started:
+        take(sys.argv[1], started)

@@ -72,6 +72,12 @@ def comparison(_private_temporary_folder):
     return dk.compare(workload, n_workers=2, repeats=5)
 
 
+@pytest.fixture(scope="module")
+def failing(_private_temporary_folder):
+    """Compare a back end that fails with one that does not."""
+    return _compare(dk.Workload("w", _fails_in_threads, [1, 2]), "threads", "futures")
+
+
 @_shares_a_comparison
 @pytest.mark.timeout(240)
 def test_every_built_in_back_end_is_ok(comparison):
@@ -121,14 +127,13 @@ def test_it_shows_itself(comparison):
 
 @_shares_a_comparison
 @pytest.mark.parametrize("status", ["ok", "failed"])
-def test_a_saved_comparison_is_the_same_again(comparison, tmp_path, status):
+def test_a_saved_comparison_is_the_same_again(comparison, failing, tmp_path, status):
     """JSON holds everything: the loaded one is equal and shows itself alike."""
-    if status == "failed":
-        comparison = _compare(dk.Workload("w", _fails_in_threads, [1]), "threads")
-    path = comparison.save(tmp_path / "x.json")
+    saved = {"ok": comparison, "failed": failing}[status]
+    path = saved.save(tmp_path / "x.json")
     loaded = dk.load(path)
-    assert loaded == comparison
-    assert repr(loaded) == repr(comparison)
+    assert loaded == saved
+    assert repr(loaded) == repr(saved)
     assert "NaN" not in path.read_text()
 
 
@@ -275,11 +280,10 @@ def _fails_in_threads(x):
     return x
 
 
-def test_failing_back_end_is_a_row():
+@_shares_a_comparison
+def test_failing_back_end_is_a_row(failing):
     """Its error stands in its row with the item; the others still count."""
-    rows = _rows(
-        _compare(dk.Workload("w", _fails_in_threads, [1, 2]), "threads", "futures")
-    )
+    rows = _rows(failing)
     assert rows["threads"].status == "failed"
     assert rows["threads"].error == "RuntimeError: only in the main thread"
     assert rows["futures"].status == "ok"

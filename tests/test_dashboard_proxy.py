@@ -14,7 +14,7 @@ import pytest
 
 import daskkit as dk
 from daskkit.dashboard import install
-from tests.browser import browser, missing_browser, severe_messages
+from tests.browser import severe_messages
 from tests.test_dashboard import figures, plain_cluster, settled, text, until, wait
 
 PREFIX = "/user/ada/proxy/8787"
@@ -89,22 +89,14 @@ def check_page(driver, n_items):
     return [urlsplit(link).path for link in driver.execute_script(script) if link]
 
 
-@pytest.fixture
-def _needs_browser():
-    reason = missing_browser()
-    if reason:
-        pytest.skip(reason)
-
-
 @pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.usefixtures("_needs_browser")
-def test_page_behind_a_proxy_that_takes_the_prefix_away():
+def test_page_behind_a_proxy_that_takes_the_prefix_away(driver):
     """As in JupyterLab: drawn, live, and nothing is asked for outside of the prefix."""
     link = f"{PREFIX}/status"
     with dk.cluster(n_workers=2) as client:
         place = urlsplit(client.dashboard_link)
-        with proxy((place.hostname, place.port)) as server, browser() as driver:
+        with proxy((place.hostname, place.port)) as server:
             origin = f"http://127.0.0.1:{server.server_address[1]}"
             with dask.config.set({"distributed.dashboard.link": link}):
                 driver.get(origin + install(client))
@@ -121,8 +113,7 @@ def test_page_behind_a_proxy_that_takes_the_prefix_away():
 
 @pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.usefixtures("_needs_browser")
-def test_page_of_a_scheduler_with_a_prefix_of_its_own(tmp_path):
+def test_page_of_a_scheduler_with_a_prefix_of_its_own(driver, tmp_path):
     """As by ``dask scheduler --dashboard-prefix``."""
     options = {"http_prefix": "/pre"}
     with plain_cluster(tmp_path, 2, scheduler_kwargs=options) as client:
@@ -130,7 +121,6 @@ def test_page_of_a_scheduler_with_a_prefix_of_its_own(tmp_path):
         with dask.config.set({"distributed.dashboard.link": link}):
             page = install(client)
         assert page.endswith("/pre/daskkit")
-        with browser() as driver:
-            driver.get(page)
-            links = check_page(driver, 60)
-            assert {"/pre/daskkit", "/pre/status"} <= set(links)
+        driver.get(page)
+        links = check_page(driver, 60)
+        assert {"/pre/daskkit", "/pre/status"} <= set(links)

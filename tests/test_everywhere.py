@@ -27,16 +27,23 @@ from daskkit.samples.registry import names as sample_names
 from tests.contract import FAILING, ROWS, SLOW_STARTERS, WORKLOADS
 from tests.one_start import OneStart
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(240),
+    # One process makes the samples, which takes seconds, and their answers.
+    pytest.mark.xdist_group("everywhere"),
+]
 
 # What takes longest comes first.
 SPECS = sorted(
     GROUPS["all"], key=lambda spec: parse_spec(spec).name not in SLOW_STARTERS
 )
 N_WORKERS = 2
-# Enough for several chunks a worker; the loop over all samples takes half a second.
-N_ITEMS = 12
+# Enough for several chunks a worker, of two items but for the last one.
+N_ITEMS = 9
 FEWER = {"sweep": 4}
+# What takes forks a second to import, each of them with each start.
+IMPORTED = {"sweep": ["sklearn.linear_model", "sklearn.model_selection"]}
 LIMIT_S = 90
 
 
@@ -81,6 +88,9 @@ class _Restarted:
 
     def start(self, workload):
         """Start the back end for a workload."""
+        for name in IMPORTED.get(workload.name, ()):
+            module = cloudpickle.dumps(sys.modules[name], protocol=5)
+            self.ask("load", sys.path, module)
         self.ask("load", sys.path, cloudpickle.dumps(workload, protocol=5))
         started = self.ask("start", self._spec, N_WORKERS, limit_s=LIMIT_S)
         assert isinstance(started["setting"], str)

@@ -38,7 +38,8 @@ def test_interrupted_program_goes_on(tmp_path, where):
     with Program(INTERRUPTED.format(where=where), tmp_path) as program:
         program.await_line("ready")
         for _ in range(2):
-            time.sleep(1.0)
+            # Children have to be started first, and the start of a cluster begun.
+            time.sleep(1.0 if where == "auto" else 0.4)
             program.interrupt(group=True)
             program.await_line("interrupted", _HANGS_S)
         assert program.await_end(_HANGS_S) == "True", program.errors
@@ -50,10 +51,15 @@ def test_interrupted_program_goes_on(tmp_path, where):
 @pytest.mark.parametrize("where", ["auto", "cluster"])
 def test_interrupted_program_ends(tmp_path, where, presses):
     """One traceback, however often it is pressed, and no orphan."""
-    code = f'say("ready")\nwhile True: dk.map(busy, range(20_000), where={where!r})'
+    first = "" if where == "auto" else f"dk.map(busy, range(300), where={where!r})"
+    code = f"""
+{first}
+say("ready")
+while True: dk.map(busy, range(20_000), where={where!r})
+"""
     with Program(code, tmp_path) as program:
         program.await_line("ready")
-        time.sleep(1.0 if where == "auto" else 3.0)
+        time.sleep(1.0 if where == "auto" else 0.4)
         for _ in range(presses):
             program.interrupt(group=True)
             time.sleep(0.2)
@@ -241,14 +247,13 @@ def test_program_ends_quietly(tmp_path, ending):
 def test_use_after_close(tmp_path):
     """Whatever belongs to a cluster that is closed says so; verbs start another."""
     code = f"""
-{WITH_CLUSTER}pass
+{WITH_CLUSTER}stream = dk.imap(busy, range(10_000), where="cluster")
+    next(stream)
 try:
     with dk.cluster(client):
         say("entered")
 except dk.ClusterError as error:
     say(error)
-{WITH_CLUSTER}stream = dk.imap(busy, range(10_000), where="cluster")
-    next(stream)
 try:
     list(stream)
 except dk.ClusterError as error:

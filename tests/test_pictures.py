@@ -26,7 +26,7 @@ from daskkit.pages.graph import plot_graph
 from daskkit.pages.ledgers import plot_ledgers, plot_timeline
 from daskkit.pages.picture import Picture
 from daskkit.pages.scalings import plot_scaling
-from tests.browser import browser, missing_browser, severe_messages
+from tests.browser import missing_browser, severe_messages
 from tests.made import make_comparison, make_run, make_trace
 
 HOSTILE = "<script>alert('x')</script>&\"$$\\alpha$$"
@@ -350,15 +350,6 @@ MARKS = {
     "categories": "ribbon",
     "graph": "task",
 }
-
-
-@pytest.fixture
-def driver():
-    reason = missing_browser()
-    if reason:
-        pytest.skip(reason)
-    with browser() as started:
-        yield started
 
 
 def wait_for(driver, script, *arguments):

@@ -23,7 +23,7 @@ from daskkit.errors import DaskkitError
 from daskkit.pages.recorded import format_recordings
 from daskkit.pages.recording import Recording, Task, TaskGroup, WorkerBook
 from daskkit.pages.streams import plot_slots, plot_stream
-from tests.browser import browser, missing_browser, severe_messages
+from tests.browser import severe_messages
 
 _SECONDS = dict.fromkeys(
     ("busy", "waiting", "transfer", "dispatch", "paused", "starved"), 0.0
@@ -241,25 +241,21 @@ def test_worker_that_dies_and_comes_back(tmp_path, recorded):
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_page_is_drawn_in_a_browser(shared_client, tmp_path):
+def test_page_is_drawn_in_a_browser(shared_client, driver, tmp_path):
     """Three figures, no message in the console, nothing loaded from anywhere."""
-    reason = missing_browser()
-    if reason:
-        pytest.skip(reason)
     with dk.report(tmp_path / "report.html") as page:
         dk.map(nap, [0.01] * 60, where="cluster", name="<b>$x$</b>")
         shared_client.gather(shared_client.map(increase, range(40), pure=False))
-    with browser() as driver:
-        driver.get(page.as_uri())
-        script = "return window.Bokeh ? Bokeh.documents.length : 0"
-        deadline = time.monotonic() + 40
-        while driver.execute_script(script) < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        assert "&lt;b&gt;" in driver.page_source
-        assert severe_messages(driver) == []
-        loaded = "return performance.getEntriesByType('resource').length"
-        assert driver.execute_script(loaded) == 0
+    driver.get(page.as_uri())
+    script = "return window.Bokeh ? Bokeh.documents.length : 0"
+    deadline = time.monotonic() + 40
+    while driver.execute_script(script) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "&lt;b&gt;" in driver.page_source
+    assert severe_messages(driver) == []
+    loaded = "return performance.getEntriesByType('resource').length"
+    assert driver.execute_script(loaded) == 0
 
 
 # Arithmetic, words and figures

@@ -19,7 +19,7 @@ from daskkit.pages import figures, theme
 from daskkit.pages.page import format_fragment, format_page, save_page
 from daskkit.pages.section import Section
 from daskkit.records import Host, Repeat, Run, Summary
-from tests.browser import browser, missing_browser, resize, severe_messages
+from tests.browser import resize, severe_messages
 
 NAN = math.nan
 HOSTILE = "<script>alert('x')</script>&\"$$\\alpha$$"
@@ -446,15 +446,6 @@ def test_figures_that_only_some_have():
 
 
 # Browser
-
-
-@pytest.fixture
-def driver():
-    reason = missing_browser()
-    if reason:
-        pytest.skip(reason)
-    with browser() as started:
-        yield started
 
 
 def open_page(driver, path, n_figures):

@@ -48,6 +48,17 @@ COMPILING = ("fractal", "pi")
 quick = settings(database=None, deadline=None, max_examples=25)
 
 
+def looks_at(name):
+    """Mark a test of a sample, which one process makes for all of them."""
+    return pytest.mark.xdist_group(f"sample-{name}")
+
+
+def each_of(names):
+    """Let a test look at each of these samples."""
+    params = [pytest.param(name, marks=looks_at(name)) for name in names]
+    return pytest.mark.parametrize("name", params)
+
+
 @functools.cache
 def loop_over(name, size="small"):
     """Return a sample's workload and the results of all its items."""
@@ -65,7 +76,7 @@ def check(workload, result, expected):
 # --- Every sample ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_of(NAMES)
 def test_vectorized_form_returns_the_loops_answer(name):
     """The vectorised form returns what the plain loop does, in the small size."""
     workload, results = loop_over(name)
@@ -73,7 +84,7 @@ def test_vectorized_form_returns_the_loops_answer(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@each_of(NAMES)
 def test_full_size_agrees(name):
     """So it does in the full size, of which a third is enough for all of its paths."""
     # Not through loop_over: its cache would keep all the full results in memory.
@@ -86,7 +97,7 @@ def test_full_size_agrees(name):
     check(workload, workload.vectorized(part), workload.loop())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_of(NAMES)
 def test_vectorized_form_agrees_on_a_part_of_the_items(name):
     """The vectorised form uses the items it is given, down to one and none."""
     workload, results = loop_over(name)
@@ -95,7 +106,7 @@ def test_vectorized_form_agrees_on_a_part_of_the_items(name):
         check(workload, workload.vectorized(workload.items[part]), expected)
 
 
-@pytest.mark.parametrize("name", COMPILING)
+@each_of(COMPILING)
 def test_compiled_form_returns_the_loops_results(name):
     """The compiled function returns what func does, item by item, of the same type."""
     pytest.importorskip("numba")
@@ -104,7 +115,7 @@ def test_compiled_form_returns_the_loops_results(name):
     check_equal([compiled(item) for item in workload.items], results)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_of(NAMES)
 def test_items_are_independent_of_the_order_they_run_in(name):
     """An item's result is the same when other items ran before it."""
     workload, results = loop_over(name)
@@ -113,7 +124,7 @@ def test_items_are_independent_of_the_order_they_run_in(name):
         check_equal(workload.func(workload.items[i]), results[i])
 
 
-@pytest.mark.parametrize("name", COMBINING)
+@each_of(COMBINING)
 @quick
 @given(
     cuts=st.lists(st.floats(0, 1), max_size=8),
@@ -132,7 +143,7 @@ def test_any_tree_of_partitions_has_the_same_answer(name, cuts, fan_in):
     check(workload, parts[0], workload.finish(results))
 
 
-@pytest.mark.parametrize("name", ["kmeans", "landmask", "pi", "sweep", "words"])
+@each_of(["kmeans", "landmask", "pi", "sweep", "words"])
 def test_sums_do_not_depend_on_the_order_of_their_terms(name):
     """Where combine is a sum or a choice, results may arrive in any order."""
     workload, results = loop_over(name)
@@ -140,7 +151,7 @@ def test_sums_do_not_depend_on_the_order_of_their_terms(name):
     check(workload, workload.combine(shuffled), workload.finish(results))
 
 
-@pytest.mark.parametrize("name", COMBINING)
+@each_of(COMBINING)
 def test_combine_changes_none_of_its_arguments(name):
     """Combining twice gives the same answer: no result is used as an accumulator."""
     workload, results = loop_over(name)
@@ -149,7 +160,7 @@ def test_combine_changes_none_of_its_arguments(name):
     assert pickle.dumps(results) == before
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_of(NAMES)
 def test_workload_survives_plain_pickle(name):
     """A copy of the workload in another process would return the same results."""
     workload, results = loop_over(name)
@@ -163,7 +174,7 @@ def test_workload_survives_plain_pickle(name):
     check(copy, copy.finish(results[part]), expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_of(NAMES)
 def test_workload_is_the_same_each_time(name):
     """Making a sample twice gives the same items."""
     workload, _ = loop_over(name)
@@ -173,7 +184,7 @@ def test_workload_is_the_same_each_time(name):
     assert again.name == name
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_of(NAMES)
 def test_modules_keep_the_contract(name):
     """A sample has a summary of one line, and a small and a full size."""
     module = importlib.import_module(f"daskkit.samples.{name}")
@@ -379,6 +390,7 @@ def test_runs_end_with_their_aircraft(groups):
 # --- pi -------------------------------------------------------------------------
 
 
+@looks_at("pi")
 def test_pi_is_within_its_standard_error():
     """The estimate lies within four standard errors of pi."""
     workload, results = loop_over("pi")
@@ -411,6 +423,7 @@ def test_no_points_are_no_estimate():
     assert math.isnan(pi.add_tallies([]).pi)
 
 
+@looks_at("pi")
 def test_pi_is_the_verbs_monte_carlo():
     """Blocks of `dk.monte_carlo` draw the same points, by the same streams."""
     workload, results = loop_over("pi")
@@ -473,6 +486,7 @@ def test_pictures_of_any_shape_agree(width, height, rows, limit):
     assert stacked.max() <= limit
 
 
+@looks_at("fractal")
 def test_area_of_the_mandelbrot_set():
     """The pixels that never escape cover about the set's area, 1.507.
 
@@ -605,6 +619,7 @@ def test_cells_cover_the_sphere():
     assert grid.n_columns * sum(rows) == pytest.approx(sphere, rel=1e-6)
 
 
+@looks_at("landmask")
 def test_land_area_of_the_earth():
     """The Earth has about 149 million square kilometres of land, most near no coast."""
     workload, results = loop_over("landmask")
@@ -634,6 +649,7 @@ def test_equal_delays_have_one_quantile():
     assert bootstrap.ReplicateAll(replicate)(range(130)) == [12.5] * 130
 
 
+@looks_at("bootstrap")
 def test_replicates_spread_around_the_samples_quantile():
     """Replicates differ, and their mean is near the quantile of the delays."""
     workload, results = loop_over("bootstrap")
@@ -686,6 +702,7 @@ def test_windows_are_sorted_in_portions(monkeypatch):
     assert rolling.find_worst_spells([airport]) == expected
 
 
+@looks_at("rolling")
 def test_rolling_is_the_verbs_apply():
     """`dk.apply` on pandas' own windows finds the same spells."""
     workload, results = loop_over("rolling")
@@ -738,6 +755,7 @@ def test_rows_of_the_matrix_are_made_in_portions(monkeypatch):
     check(pairwise.DistancesAtOnce(distances)(items), expected)
 
 
+@looks_at("pairwise")
 def test_remote_airports_are_remote():
     """Hawaii is further from all others than the airports of the Midwest."""
     workload, results = loop_over("pairwise")
@@ -800,6 +818,7 @@ def test_an_empty_group_stays_where_it_is():
 # --- sweep ----------------------------------------------------------------------
 
 
+@looks_at("sweep")
 def test_the_best_parameters_are_those_of_a_grid_search():
     """scikit-learn's own search finds the same combination and score."""
     workload, results = loop_over("sweep")

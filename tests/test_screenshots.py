@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests import screenshots
-from tests.browser import missing_browser
 
 DOCS = Path(__file__).parents[1] / "docs"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -23,12 +22,10 @@ def size_of(path):
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_pictures_of_the_dashboard_can_be_made(tmp_path):
+def test_pictures_of_the_dashboard_can_be_made(driver, tmp_path):
     """Each has the name and the size of one that docs/dashboard.md shows."""
-    reason = missing_browser()
-    if reason:
-        pytest.skip(reason)
-    made = screenshots.take(tmp_path)
+    # How much they show is for readers.
+    made = screenshots.take(tmp_path, driver, n_items=120, rest_s=0.3)
     for path in made:
         assert size_of(path) == size_of(DOCS / "images" / path.name)
     text = (DOCS / "dashboard.md").read_text(encoding="utf-8")

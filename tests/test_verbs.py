@@ -736,21 +736,19 @@ def _die_of(x, how, folder, times):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("how", "cause"), [("exit", "exit code 3"), ("SIGSEGV", "SIGSEGV")]
-)
-def test_item_that_kills_is_named(how, cause, tmp_path, caplog):
+def test_item_that_kills_is_named(tmp_path, caplog):
     """The guilty item is found and named with the cause; the innocent ones finish."""
-    func = functools.partial(_die_of, how=how, folder=str(tmp_path), times=99)
     with dk.cluster(n_workers=2):
-        with pytest.raises(dk.WorkerDiedError) as caught:
-            dk.map(func, range(150), where="cluster")
-        assert "item 60 (value 60)" in str(caught.value)
-        assert cause in str(caught.value)
-        results = dk.map(func, range(150), where="cluster", on_error="collect")
-        assert [failure.index for failure in results.failures] == [60]
-        del results[60]
-        assert results == [x for x in range(150) if x != 60]
+        for how, cause in [("exit", "exit code 3"), ("SIGSEGV", "SIGSEGV")]:
+            func = functools.partial(_die_of, how=how, folder=str(tmp_path), times=99)
+            with pytest.raises(dk.WorkerDiedError) as caught:
+                dk.map(func, range(150), where="cluster")
+            assert "item 60 (value 60)" in str(caught.value)
+            assert cause in str(caught.value)
+            results = dk.map(func, range(150), where="cluster", on_error="collect")
+            assert [failure.index for failure in results.failures] == [60]
+            del results[60]
+            assert results == [x for x in range(150) if x != 60]
 
 
 @pytest.mark.slow

@@ -254,18 +254,19 @@ def test_long_work_brings_a_cluster_that_stays(tmp_path):
         def where(x):
             func(x)
             return os.getpid()
+        workers, pids = set(), []
         def items():
-            # Until the cluster has had some seconds to take over.
-            end = None
+            # Until the cluster has taken over, for which it has a minute.
+            end = time.monotonic() + 60
             for x in range(1_000_000):
-                if end is None and session.client is not None:
-                    end = time.monotonic() + 3
-                if end is not None and time.monotonic() > end:
+                if workers & set(pids[-1000:]) or time.monotonic() > end:
                     break
                 yield x
-        pids = list(dk.imap(where, items()))
-        client = session.client
-        workers = set(client.run(os.getpid).values())
+        for pid in dk.imap(where, items()):
+            pids.append(pid)
+            if not workers and session.client is not None:
+                client = session.client
+                workers.update(client.run(os.getpid).values())
         print(len(pids) < 1_000_000, len(set(pids) & workers) > 0, len(set(pids) - workers) > 1)
         again = set(dk.map(where, range(200), where="cluster"))
         print(again <= workers)
@@ -307,7 +308,7 @@ except KeyboardInterrupt:
         while len(caller.children(recursive=True)) < wanted:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        time.sleep(1.0)
+        time.sleep(0.5)
         children = caller.children(recursive=True)
         os.kill(process.pid, number)
         out, err = process.communicate(timeout=30)
