@@ -95,6 +95,7 @@ class Dispatcher:
         # Items that took too long, by the process that was ended for them.
         self._overdue: dict[int, int] = {}
         self._freezes = Freezes()
+        self._n_cores = usable_cores()
         self._echo = Echo(call.job.name, call.bar)
         # Until when a lane that has died is waited for.
         self._returns_by_s = math.inf
@@ -225,9 +226,8 @@ class Dispatcher:
         # Those last whose worker is amid something else.
         lanes.sort(key=lambda lane: (not lane.batches, lane.where in wheres))
         n_usable = max(0, len(lanes) - len(leaving))
-        n_cores = usable_cores()
-        if n_usable >= n_cores and self._is_caller_amid_long():
-            n_usable = max(1, n_cores - 1)
+        if n_usable >= self._n_cores and self._is_caller_amid_long():
+            n_usable = max(1, self._n_cores - 1)
         return lanes[:n_usable]
 
     def _is_caller_amid_long(self) -> bool:

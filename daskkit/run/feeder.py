@@ -165,21 +165,27 @@ class Feeder:
             self._has_begun = True
             self._scout.known.first_s = since_s
         if self._thread is None:
-            if self._estimate_left_s() > _SOON_S:
-                self._scout.begin_to_watch()
-            if since_s > self._first_look_s and self._may_pay():
-                with self._making:
-                    self._hurry()
-                    if self._thread is None:
-                        self._start_thread()
-            elif since_s > _WATCH_S or self._call.is_alone:
-                self._watch()
+            self._look_first(since_s)
         elif self._deciding.locked():
             self._let_decide()
         elif self._dispatcher is not None and self._dispatcher.is_one_idle:
             self.wake()  # a core may have become free for it
         elif self._workers is not None and self._workers.n_expected:
             time.sleep(_LET_IN_S)  # as well as Dask's threads of this process
+
+    def _look_first(self, since_s: float) -> None:
+        """Start the thread if that pays, or have somebody watch."""
+        if self._call.source.n_left == 0:
+            return
+        if self._estimate_left_s() > _SOON_S:
+            self._scout.begin_to_watch()
+        if since_s > self._first_look_s and self._may_pay():
+            with self._making:
+                self._hurry()
+                if self._thread is None:
+                    self._start_thread()
+        elif since_s > _WATCH_S or self._call.is_alone:
+            self._watch()
 
     def _let_decide(self) -> None:
         """Wait for a decision that has taken too long already."""

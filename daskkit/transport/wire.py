@@ -12,6 +12,7 @@ import io
 import itertools
 import operator
 import pickle
+import re
 import sys
 import threading
 import types
@@ -38,7 +39,8 @@ __all__ = [
 #: Arrays below this size are left to NumPy's own reducer: a bytes object copied along
 #: with the stream costs less than a buffer of its own.
 _SMALL_ARRAY = 4096
-
+# In one pass, of which there is one over all that is sent.
+_MAIN = re.compile(rb"__(?:mp_)?main__")
 
 #: Elements that are tried one by one to name the one that can't be pickled.
 _SEARCHED = 100_000
@@ -292,7 +294,7 @@ def _refers_to_here(stream: bytes) -> bool:
     A mere mention in a user's string counts too; cloudpickle is right for both.
     Children of ``spawn`` know the main module as ``__mp_main__``.
     """
-    if b"__main__" in stream or b"__mp_main__" in stream:
+    if _MAIN.search(stream):
         return True
     cloudpickle = sys.modules.get("cloudpickle")
     if cloudpickle is None:
