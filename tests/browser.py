@@ -61,9 +61,10 @@ def browser(width=_SIZE[0], height=_SIZE[1]):
         options.add_argument(f"--user-data-dir={folder}/profile")
         options.add_argument(f"--window-size={width},{height}")
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        service = Service(
-            shutil.which("chromedriver"), env={**os.environ, "TMPDIR": folder}
-        )
+        # Other tests look at the home folder meanwhile.
+        names = ("TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+        environment = {**os.environ, **dict.fromkeys(names, folder)}
+        service = Service(shutil.which("chromedriver"), env=environment)
         driver = Chrome(options=options, service=service)
         try:
             resize(driver, width, height)

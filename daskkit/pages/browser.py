@@ -93,7 +93,11 @@ def _run(command: list[str], folder: str) -> str:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ, "TMPDIR": folder},
+        # Else it leaves folders in the user's home.
+        env={
+            **os.environ,
+            **dict.fromkeys(("TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), folder),
+        },
         text=True,
         errors="replace",
         start_new_session=True,

@@ -234,8 +234,10 @@ class Program:
 
     def _leftovers(self) -> list[str]:
         left = [f"process {one.pid}" for one in self.descendants()]
-        for folder in self._folders:
-            left += map(str, folder.rglob("*"))
+        for top in self._folders:
+            # Unlike `Path.rglob` it bears folders that are being removed.
+            for folder, folders, files in os.walk(top):
+                left += [f"{folder}/{name}" for name in (*folders, *files)]
         return left + sorted(_shared_memory() - self._shared_before)
 
 

@@ -78,8 +78,11 @@ def _arrive(error: type[TransportError], text: str) -> Broken:
 
 def _has_worker() -> bool:
     worker = find_imported("distributed.worker", "Worker")
-    # There is no public way to them.
-    return worker is not None and bool(worker._instances)  # noqa: SLF001
+    if worker is None:
+        return False
+    # There is no public way to them; one that is closed may still be there.
+    workers = list(worker._instances)  # noqa: SLF001
+    return any(one.status.value not in {"closed", "failed"} for one in workers)
 
 
 def is_between_workers() -> bool:
