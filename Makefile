@@ -51,7 +51,7 @@ oldest: $(VENV)/oldest/.made ## Compare apply with the oldest pandas that is sup
 	  $(VENV)/oldest/bin/python -m pytest -q -m 'not slow' -W default tests/test_frames.py tests/test_lazy_frames.py
 
 chaos: $(VENV)/.dev ## Kill, freeze and hold up workers at random for minutes
-	DASKKIT_CHAOS=$(CHAOS_S) $(BIN)/python -m pytest -rA --tb=short tests/test_chaos.py tests/test_faults_size.py tests/test_faults_time.py
+	DASKKIT_CHAOS=$(CHAOS_S) $(BIN)/python -m pytest -rA --tb=short tests/test_chaos.py tests/test_faults_size.py tests/test_faults_time.py tests/test_faults_verbs.py
 
 notebooks: $(VENV)/.dev ## Execute the notebooks
 	$(BIN)/python -m pytest -q tests/test_notebooks.py

@@ -35,7 +35,7 @@ pytestmark = [
 _LONG_S = float(os.environ.get("DASKKIT_CHAOS", "0"))
 _HANGS_S = 60.0
 _N_WORKERS = 3
-_SEEDS = [1, 2, 3]
+_SEEDS = [1, 3]
 _N_CALLS = 6
 # In one call: lazy graphs lose with a worker what it has computed, and would never end.
 _MOST_KILLS = 8

@@ -26,7 +26,7 @@ def _spin(seconds):
 def test_busy_part_agrees_with_the_fine_performance_metrics(backend):
     """What the stamps call executing, Dask calls it, too, within 2 per cent."""
     runner = _Runner()
-    runner._workload = dk.Workload("spin", func=_spin, items=[0.01] * 60)
+    runner._workload = dk.Workload("spin", func=_spin, items=[0.02] * 60)
     try:
         _, trace = runner.trace(backend, 2)
     finally:

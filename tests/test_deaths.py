@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -107,7 +108,7 @@ def test_nobody_keeps_records_outside_of_a_worker():
 def _look(dask_worker):
     """Return what a worker has opened, and with which rights."""
     (page,) = deaths._pages.values()
-    path = deaths._page_path(page.folder, os.getpid())
+    path = deaths._page_path(Path(page.folder), os.getpid())
     return str(path), stat.S_IMODE(path.stat().st_mode)
 
 

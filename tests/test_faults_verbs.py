@@ -20,7 +20,6 @@ pytestmark = [
     pytest.mark.slow,
     # distributed says that a worker has died, and what it was doing.
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.usefixtures("_cluster"),
 ]
 
 N, BAD = 20, 7
@@ -218,6 +217,10 @@ LAZY = {
     ),
 }
 VERBS = [*EAGER, *LAZY]
+MORTAL = [
+    *("map_reduce", "elements", "windows", "read_files", "monte_carlo"),
+    *("lazy.map", "lazy groups", "lazy.map_blocks"),
+]
 DEADLY = ["imap", "groups", "map_blocks", "lazy rows", "lazy.pipeline"]
 CRASHING = ["groups", "lazy groups"]
 # Whose results are numbers or arrays, which is seen where they are made.
@@ -288,11 +291,10 @@ def _cluster():
         assert lazy.map(abs, range(-3, 0)).compute() == [3, 2, 1]
 
 
+@pytest.mark.usefixtures("_cluster")
 def test_death_of_a_worker_costs_no_result(tmp_path, files):
     """The answer is the loop's, of the same type."""
-    for number, verb in enumerate(VERBS):
-        if verb in DEADLY and not IS_LONG:
-            continue  # below
+    for number, verb in enumerate(VERBS if IS_LONG else MORTAL):
         folder = tmp_path / str(number)
         folder.mkdir()
         faulty = Faulty(_itself, "kill", _is_bad, folder, times=1)
@@ -301,6 +303,7 @@ def test_death_of_a_worker_costs_no_result(tmp_path, files):
         dk.check_equal(answer, _expect(verb, files))
 
 
+@pytest.mark.usefixtures("_cluster")
 def test_item_that_ends_its_worker_is_named(tmp_path, files):
     """With the cause."""
     faulty = Faulty(_itself, "exit", _is_bad, tmp_path)
@@ -310,7 +313,7 @@ def test_item_that_ends_its_worker_is_named(tmp_path, files):
         assert "exit code 9" in text
 
 
-def test_item_that_raises_is_named(tmp_path, files):
+def test_item_that_raises_is_named(shared_client, tmp_path, files):
     """The error is the item's own."""
     faulty = Faulty(_itself, "raise", _is_bad, tmp_path)
     for verb in VERBS:
@@ -319,7 +322,7 @@ def test_item_that_raises_is_named(tmp_path, files):
         assert _name_item(verb) in text
 
 
-def test_result_that_cannot_be_sent_is_named(files):
+def test_result_that_cannot_be_sent_is_named(shared_client, files):
     """Its type always; its item unless pandas has made one object of all results."""
     odd = _Odd(threading.Lock)
     for verb in VERBS:
@@ -328,7 +331,7 @@ def test_result_that_cannot_be_sent_is_named(files):
         assert verb in LAZY or _name_item(verb) in text
 
 
-def test_result_that_cannot_be_rebuilt_is_an_error(files):
+def test_result_that_cannot_be_rebuilt_is_an_error(shared_client, files):
     """Also where it is another worker that would rebuild it."""
     odd = _Odd(_Unloadable)
     for verb in VERBS:
@@ -337,6 +340,7 @@ def test_result_that_cannot_be_rebuilt_is_an_error(files):
         assert "not here" in text or "_Unloadable" in text or verb in CHECKED, verb
 
 
+@pytest.mark.usefixtures("_cluster")
 def test_result_that_ends_whoever_rebuilds_it(files):
     """It ends workers, not the caller; its type is named."""
     odd = _Odd(_Crashes)

@@ -160,7 +160,7 @@ class _Page:
     """The page of this process, a worker's."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = str(folder)
         path = _page_path(folder, os.getpid())
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -221,9 +221,8 @@ def note_death(folder: str | Path, pid: int, cause: str) -> None:
     death = Death(
         doing, start, stop, types.rstrip(b"\0").decode(errors="ignore"), cause
     )
-    descriptor = os.open(
-        _deaths_path(Path(folder), key), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
-    )
+    told = _deaths_path(str(folder), key.decode())
+    descriptor = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(json.dumps(death) + "\n")
 
@@ -249,7 +248,7 @@ def recording(*place: object) -> Iterator[Record]:
         yield _NOBODYS
         return
     key = hashlib.blake2b(repr((task, place)).encode(), digest_size=16).hexdigest()
-    path = _deaths_path(page.folder, key.encode())
+    path = _deaths_path(page.folder, key)
     record = Record(page.memory, entry, key.encode(), _read_deaths(path))
     try:
         yield record
@@ -257,7 +256,7 @@ def recording(*place: object) -> Iterator[Record]:
         record.close()
         page.give_back(entry)
         if record.deaths:  # a later attempt, with other data, begins anew
-            path.unlink(missing_ok=True)
+            Path(path).unlink(missing_ok=True)
 
 
 _NOBODYS = Record()
@@ -274,11 +273,11 @@ def _find_task() -> Any:
         return None
 
 
-def _read_deaths(path: Path) -> list[Death]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
+def _read_deaths(path: str) -> list[Death]:
+    # As good as always there is none; without pathlib it is soon known.
+    if not os.path.exists(path):  # noqa: PTH110
         return []
+    text = Path(path).read_text(encoding="utf-8")
     deaths = [Death(*json.loads(line)) for line in text.splitlines()]
     return [death._replace(doing=Doing(death.doing)) for death in deaths]
 
@@ -287,5 +286,5 @@ def _page_path(folder: Path, pid: int) -> Path:
     return folder / f"tasks-{pid}"
 
 
-def _deaths_path(folder: Path, key: bytes) -> Path:
-    return folder / f"deaths-{key.decode()}"
+def _deaths_path(folder: str, key: str) -> str:
+    return f"{folder}/deaths-{key}"
