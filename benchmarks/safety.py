@@ -72,14 +72,9 @@ def make_array(x: int) -> np.ndarray[Any, Any]:
     return np.full(1_000_000, float(x))
 
 
-def make_large(_: int) -> np.ndarray[Any, Any]:
-    """Return 80 MB."""
-    return np.ones(10_000_000)
-
-
 def _submit(client: Client) -> None:
-    for _ in range(3):
-        client.submit(make_large, 0, pure=False).result()
+    for x in range(20):
+        client.submit(make_array, x, pure=False).result()
 
 
 CASES: dict[str, Callable[[Client], Any]] = {
@@ -100,7 +95,7 @@ CASES: dict[str, Callable[[Client], Any]] = {
     "lazy, 3,000 objects": lambda _: dk.lazy.map(
         make_point, range(3_000), npartitions=16
     ).compute(),
-    "Dask, 3 results of 80 MB": _submit,
+    "Dask, 20 results of 8 MB": _submit,
 }
 
 
