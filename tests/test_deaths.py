@@ -87,6 +87,21 @@ def test_of_several_tasks_none_is_blamed(page):
     assert not list(page.glob("deaths-*"))
 
 
+def test_full_disk_costs_the_notes_only(tmp_path, monkeypatch):
+    """The worker works, and its nanny puts another in its place."""
+    monkeypatch.setattr(deaths, "_pages", {})
+    deaths.open_page("/dev/full/no-folder")
+    assert deaths._pages == {}
+    entry = deaths._ENTRY.pack(Doing.RUNS, 1, 2, b"k" * 32, b"")
+    deaths._page_path(tmp_path, 1).write_bytes(entry)
+    told = deaths._deaths_path(str(tmp_path), "k" * 32)
+    Path(told).symlink_to("/dev/full")
+    note_death(tmp_path, 1, "exit code 3")
+    Path(told).unlink()
+    Path(told).write_text('[2, 1, 2, "", "exit code 3"]\n[2, 1', encoding="utf-8")
+    assert deaths._read_deaths(told) == [Death(Doing.RUNS, 1, 2, "", "exit code 3")]
+
+
 def test_more_tasks_than_entries(page):
     """Those that find none keep no record."""
     held = [recording(i) for i in range(deaths._N_ENTRIES + 1)]

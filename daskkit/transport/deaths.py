@@ -164,7 +164,9 @@ class _Page:
         path = _page_path(folder, os.getpid())
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.ftruncate(descriptor, _N_ENTRIES * _ENTRY.size)
+            # Written, not only made so long: a page without room on the disk would end
+            # the process (SIGBUS) when it is first used.
+            os.write(descriptor, bytes(_N_ENTRIES * _ENTRY.size))
             self.memory = mmap.mmap(descriptor, 0)
         finally:
             os.close(descriptor)
@@ -184,20 +186,22 @@ _pages: dict[int, _Page] = {}
 
 
 def open_page(folder: str | Path) -> None:
-    """Have this process, a worker, note what its tasks do.
+    """Have this process, a worker, note what its tasks do, if the disk has room.
 
     Parameters
     ----------
     folder : str or Path
         That its nanny knows, see `note_death`.
     """
-    _pages[os.getpid()] = _Page(Path(folder))
+    with contextlib.suppress(OSError, ValueError):
+        _pages[os.getpid()] = _Page(Path(folder))
 
 
 def note_death(folder: str | Path, pid: int, cause: str) -> None:
     """Write down what a worker was doing when it died.
 
-    Only if it was amid a single task: of several nobody knows which one it was.
+    Only if it was amid a single task: of several nobody knows which one it was. On a
+    full disk nothing is written, and the worker is replaced all the same.
 
     Parameters
     ----------
@@ -222,9 +226,10 @@ def note_death(folder: str | Path, pid: int, cause: str) -> None:
         doing, start, stop, types.rstrip(b"\0").decode(errors="ignore"), cause
     )
     told = _deaths_path(str(folder), key.decode())
-    descriptor = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(json.dumps(death) + "\n")
+    with contextlib.suppress(OSError):
+        descriptor = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(json.dumps(death) + "\n")
 
 
 @contextlib.contextmanager
@@ -277,8 +282,10 @@ def _read_deaths(path: str) -> list[Death]:
     # As good as always there is none; without pathlib it is soon known.
     if not os.path.exists(path):  # noqa: PTH110
         return []
-    text = Path(path).read_text(encoding="utf-8")
-    deaths = [Death(*json.loads(line)) for line in text.splitlines()]
+    deaths = []
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError):  # the disk was full in its midst
+            deaths.append(Death(*json.loads(line)))
     return [death._replace(doing=Doing(death.doing)) for death in deaths]
 
 
