@@ -63,6 +63,29 @@ def test_waiting_and_computing_are_told_apart(tmp_path):
     assert shares[1] > shares[0]
 
 
+def _spin_or_nap(x):
+    return _spin(x) if x < 5 else _nap(x)
+
+
+def test_naps_at_the_end_of_a_batch_are_seen(tmp_path):
+    """The CPU clock is read now and then: what it has not seen is at most 5 ms."""
+    work = stamp_workload(dk.Workload("n", _spin_or_nap, range(10)), str(tmp_path))
+    work.loop()
+    stamps = read_stamps(str(tmp_path))
+    wall_s = sum(stamp.end_s - stamp.start_s for stamp in stamps)
+    assert sum(stamp.cpu_s for stamp in stamps) < 0.85 * wall_s
+
+
+def test_a_full_file_goes_on_in_its_last_stamp(tmp_path, monkeypatch):
+    """No item is lost; they are told apart no longer."""
+    monkeypatch.setattr("daskkit.comparison.books._MOST_ENTRIES", 2)
+    work = stamp_workload(dk.Workload("n", abs, range(5)), str(tmp_path))
+    for number in (0, 2, 4, 1):
+        work.func(work.items[number])
+    found = [(one.first, one.n_items) for one in read_stamps(str(tmp_path))]
+    assert found == [(0, 1), (2, 3)]
+
+
 def test_threads_have_files_of_their_own(tmp_path):
     """Each thread is a worker."""
     work = stamp_workload(dk.Workload("nap", _nap, range(40)), str(tmp_path))
@@ -154,7 +177,7 @@ def test_vectorised_and_compiled_forms_get_what_they_always_get(tmp_path):
     )
     stamped = stamp_workload(work, str(tmp_path))
     assert stamped.vectorized(stamped.items[2:4]) == 5.0
-    assert stamped.compiled()(stamped.items[3]).value == 3
+    assert stamped.compiled()(stamped.items[3]) == 3
     found = [(one.first, one.n_items) for one in read_stamps(str(tmp_path))]
     assert found == [(2, 2), (3, 1)]
 

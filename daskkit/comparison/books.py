@@ -32,8 +32,9 @@ __all__ = [
     "read_stamps",
 ]
 
-# Begin, end, CPU seconds, first item, items.
-_ENTRY = struct.Struct("ddd qq")
+# Begin, end, when the CPU clock was read last, CPU seconds by then; first item, items.
+_ENTRY = struct.Struct("dddd qq")
+_WORDS = _ENTRY.size // 8
 # Packed and opened: begin, end, seconds each; first item, items, bytes, the packing
 # process, whether these are results.
 _PASSAGE = struct.Struct("dddddd qqqqq")
@@ -43,8 +44,11 @@ _READY = struct.Struct("d")
 _MOST_ENTRIES = 65_536
 # Items with a shorter pause between them are one batch.
 _PAUSE_S = 0.0001
-# Asking for CPU seconds takes 0.5 us; not after each of many short items.
-_CPU_EVERY_S = 0.0001
+# Asking for CPU seconds is a system call: 1 us in a loop of nothing else, but 15 amid
+# other work. So of many items that follow each other not all are asked after: the first
+# that takes as long as this, and then at growing intervals up to the other.
+_CPU_FIRST_S = 0.0001
+_CPU_EVERY_S = 0.005
 
 
 def read_stamps(folder: str, began_s: float = 0.0) -> list[Stamp]:
@@ -64,14 +68,18 @@ def read_stamps(folder: str, began_s: float = 0.0) -> list[Stamp]:
     """
     stamps = []
     for path, entry in _read(folder, "stamps", _ENTRY):
-        start_s, end_s, cpu_s, first, n_items = entry
+        start_s, end_s, seen_s, cpu_s, first, n_items = entry
         if n_items and start_s >= began_s:
+            wall_s = end_s - start_s
+            # What follows the last look at the CPU clock computes as much as what it
+            # saw; what is too short for a look computes.
+            share = cpu_s / (seen_s - start_s) if seen_s > start_s else 1.0
             stamp = Stamp(
                 worker=path.name.split(".")[0],
                 start_s=start_s,
                 end_s=end_s,
                 # Clocks tick differently: a thread can't compute for longer.
-                cpu_s=min(cpu_s, end_s - start_s),
+                cpu_s=min(share, 1.0) * wall_s,
                 first=first,
                 n_items=n_items,
             )
@@ -152,7 +160,11 @@ def open_book(folder: str) -> Book:
     -------
     Book
     """
-    return _here.book(folder)
+    try:
+        return _books[folder][threading.get_ident()]
+    except KeyError:
+        book = _books.setdefault(folder, {})[threading.get_ident()] = Book(folder)
+        return book
 
 
 def note_ready(folder: str, began_s: float) -> None:
@@ -202,7 +214,8 @@ def _read(
     folder: str, kind: str, form: struct.Struct
 ) -> Iterator[tuple[Path, tuple[Any, ...]]]:
     """Yield the entries of all files of a kind, with their paths."""
-    _here.forget(folder)
+    # The next item of a thread opens another.
+    _books.pop(folder, None)
     for path in Path(folder).glob(f"*.{kind}"):
         content = path.read_bytes()
         whole = content[: len(content) // form.size * form.size]
@@ -220,64 +233,73 @@ class _Sheet:
         try:
             size = most * form.size
             os.ftruncate(descriptor, size)
-            self._map = mmap.mmap(descriptor, size)
+            self.map = mmap.mmap(descriptor, size)
         finally:
             os.close(descriptor)
         self._form, self._most = form, most
-        self._n_entries = 0
+        self.n_entries = 0
 
     def turn(self) -> bool:
         """Begin another entry; False if the file is full, and the last one goes on."""
-        if self._n_entries == self._most:
+        if self.n_entries == self._most:
             return False
-        self._n_entries += 1
+        self.n_entries += 1
         return True
 
     def put(self, *entry: Any) -> None:
         """Write the entry that was begun last."""
-        offset = (self._n_entries - 1) * self._form.size
-        self._form.pack_into(self._map, offset, *entry)
+        offset = (self.n_entries - 1) * self._form.size
+        self._form.pack_into(self.map, offset, *entry)
 
 
 class Book:
     """The stamps of one thread, and what it has opened."""
 
     def __init__(self, folder: str) -> None:
-        self.pid = os.getpid()
         self._folder = folder
         self._stamps: _Sheet | None = None
         self._passages: _Sheet | None = None
-        self._start_s = self._end_s = self._cpu_s = 0.0
-        self._first = self._n_items = 0
-        self._cpu_began = self._cpu_seen_s = 0.0
+        self._at = self._next = 0
+        self._end_s = -math.inf
+        self._cpu_began = self._seen_s = self._look_after_s = 0.0
         self._passage: list[Any] = []
 
     def write(self, func: Callable[[Any], Any], item: Any, first: int, n: int) -> Any:
-        """Return ``func(item)``, and write down how long that took."""
-        if self._stamps is None:
-            self._stamps = _Sheet(self._folder, "stamps", _ENTRY, _MOST_ENTRIES)
-        start_s = time.perf_counter()
-        is_next = (
-            start_s - self._end_s < _PAUSE_S
-            and first == self._first + self._n_items
-            and self._n_items > 0
-        )
-        if not is_next and self._stamps.turn():
-            self._start_s, self._first, self._n_items = start_s, first, 0
-            self._cpu_s = 0.0
-            self._cpu_began, self._cpu_seen_s = time.thread_time(), start_s
+        """Return ``func(item)``, and write down how long that took.
+
+        Here stands what has to be done for each item, and no more: amid other work a
+        line of Python takes a microsecond, as it has left the processor's caches.
+        """
+        is_next = first == self._next and time.perf_counter() - self._end_s < _PAUSE_S
+        if not is_next:
+            self._begin(first)
         try:
             return func(item)
         finally:
-            end_s = time.perf_counter()
-            if end_s - self._cpu_seen_s > _CPU_EVERY_S:
-                self._cpu_s = time.thread_time() - self._cpu_began
-                self._cpu_seen_s = end_s
-            self._end_s = end_s
-            self._n_items += n
-            # What follows the last look at the CPU clock was computed.
-            cpu_s = self._cpu_s + end_s - self._cpu_seen_s
-            self._stamps.put(self._start_s, end_s, cpu_s, self._first, self._n_items)
+            end_s = self._end_s = self._reals[self._at + 1] = time.perf_counter()
+            self._counts[self._at + 5] += n
+            self._next = first + n
+            if end_s - self._seen_s > self._look_after_s:
+                self._look(end_s)
+
+    def _begin(self, first: int) -> None:
+        """Begin another stamp; if the file is full, the last one goes on."""
+        if self._stamps is None:
+            self._stamps = _Sheet(self._folder, "stamps", _ENTRY, _MOST_ENTRIES)
+            view = memoryview(self._stamps.map)
+            self._reals, self._counts = view.cast("d"), view.cast("q")
+        if self._stamps.turn():
+            self._at = (self._stamps.n_entries - 1) * _WORDS
+            self._look_after_s = _CPU_FIRST_S
+            self._cpu_began = time.thread_time()
+            start_s = self._seen_s = time.perf_counter()
+            self._stamps.put(start_s, start_s, start_s, 0.0, first, 0)
+
+    def _look(self, end_s: float) -> None:
+        """Read the CPU clock at the end of an item."""
+        self._seen_s = self._reals[self._at + 2] = end_s
+        self._reals[self._at + 3] = time.thread_time() - self._cpu_began
+        self._look_after_s = min(end_s - self._reals[self._at], _CPU_EVERY_S)
 
     def open(self, passage: list[Any]) -> None:
         """Write down what has been opened, in the order of `_PASSAGE`."""
@@ -300,24 +322,11 @@ class Book:
         self._passages.put(*self._passage)
 
 
-class _Here(threading.local):
-    """The books of a thread by folder."""
-
-    def __init__(self) -> None:
-        self.books: dict[str, Book] = {}
-
-    def book(self, folder: str) -> Book:
-        """Return this thread's book; a forked child has another than its parent."""
-        book = self.books.get(folder)
-        if book is None or book.pid != os.getpid():
-            book = self.books[folder] = Book(folder)
-        return book
-
-    def forget(self, folder: str) -> None:
-        """Close this thread's book; its next item opens another."""
-        self.books.pop(folder, None)
-
-
-_here = _Here()
+# By folder and thread: `threading.local` takes twice as long. A thread that comes after
+# another's end can get its number, and goes on in its book.
+_books: dict[str, dict[int, Book]] = {}
+# A forked child has books of its own. To ask for each item in which process it is would
+# be a system call.
+os.register_at_fork(after_in_child=_books.clear)
 # Processes and folders of which it is known when they had the function.
 _ready: set[tuple[int, str]] = set()

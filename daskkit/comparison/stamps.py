@@ -30,6 +30,8 @@ __all__ = ["size_of", "stamp_workload"]
 # pipe in 2), and the ledger would show what it costs itself; beyond it many values add
 # up to bytes that are worth to be counted. From 64 KiB on, pickling takes longer.
 _SMALL_BYTES = 1_024
+# Of these it is known without a look.
+_NUMBERS = frozenset({int, float, bool, type(None)})
 # Of a long list the first elements stand for all.
 _FEW = 10
 
@@ -48,7 +50,7 @@ def stamp_workload(workload: Workload, folder: str) -> Workload:
     -------
     Workload
         Its items are numbered copies; without a `combine` its answer is a list of
-        results in wrappers, and not to be used.
+        results, most of them in wrappers, and not to be used.
 
     Examples
     --------
@@ -192,9 +194,11 @@ class _Stamped:
     func: Callable[[Any], Any]
     folder: str
 
-    def __call__(self, item: _Item) -> _Result:
+    def __call__(self, item: _Item) -> Any:
         book = open_book(self.folder)
         result = book.write(self.func, item.value, item.number, 1)
+        if type(result) in _NUMBERS:
+            return result
         return _Result(item.number, result, self.folder)
 
     def __reduce__(self) -> tuple[Any, ...]:
