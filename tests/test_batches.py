@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskkit.run.batches import DIRECT, TASK, Batches
+from daskkit.run.batches import DIRECT, TASK, Batches, size_claim
 
 
 @given(
@@ -152,3 +152,16 @@ def test_schedule_of_tasks_is_close_to_ideal(n_workers):
     """Without taking back, too, though not as close."""
     costs = np.random.default_rng(1).lognormal(-5.5, 1, 2_000 * n_workers)
     assert _simulate(costs, n_workers, TASK) < 1.15
+
+
+@pytest.mark.parametrize("item_s", [0.0, 1e-7, 0.0003, 0.001, 0.02, 5.0])
+def test_claims_shrink_with_the_batch(item_s):
+    """Long ones while much is left, 4 ms at the end, and one item at least."""
+    sizes = [size_claim(item_s, n_left) for n_left in (1_000_000, 40, 4, 0)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] >= 1
+    if item_s > 0.004:
+        assert set(sizes) == {1}
+    elif item_s >= 0.0003:
+        assert sizes[0] == int(0.012 / item_s)
+        assert sizes[-1] == int(0.004 / item_s)

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-__all__ = ["DIRECT", "TASK", "Batches", "HandOver"]
+__all__ = ["DIRECT", "TASK", "Batches", "HandOver", "size_claim"]
 
 
 class HandOver(NamedTuple):
@@ -44,6 +44,39 @@ _FIRST_SHARE = 0.25
 # Weight of the newest batch in the cost of an item: recent ones tell most of the
 # next, one freak batch doesn't decide.
 _NEWEST = 0.3
+# A lane claims its batch bit by bit: this share of what is left, within these wall
+# times. Short, so that the caller can take back most of what waits behind a slow item,
+# and long beside what a claim takes: 5 us by itself, but it runs anew after the items,
+# which have had all caches. Of rows of a DataFrame, 4 ms at a time, claims took 5 %.
+_CLAIM_SHARE = 0.25
+_CLAIM_S, _LONG_CLAIM_S = 0.004, 0.012
+_MOST_CLAIMED = 100_000
+
+
+def size_claim(item_s: float, n_left: int) -> int:
+    """Return how many items of its batch a lane claims next.
+
+    Parameters
+    ----------
+    item_s : float
+        Seconds of an item, of the claim before.
+    n_left : int
+        Items of the batch that are still to be claimed, as far as the lane knows; 0 for
+        its first claim, which is a short one.
+
+    Returns
+    -------
+    int
+        At least 1; may be more than are left.
+
+    Examples
+    --------
+    >>> [size_claim(0.001, n_left) for n_left in (0, 40, 100)]
+    [4, 10, 12]
+    """
+    item_s = max(item_s, 1e-9)
+    claim_s = min(max(_CLAIM_S, _CLAIM_SHARE * item_s * n_left), _LONG_CLAIM_S)
+    return max(1, min(_MOST_CLAIMED, int(claim_s / item_s)))
 
 
 @dataclasses.dataclass

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from daskkit.errors import ClusterError, ItemTimeoutError, WorkerDiedError
-from daskkit.run.batches import Batches
+from daskkit.run.batches import Batches, size_claim
 from daskkit.run.echo import Echo
 from daskkit.run.exceptions import load_error
 from daskkit.run.frozen import Freezes
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Dispatcher"]
 
-# How long an item's claim lasts, for the first one of a batch.
-_CLAIM_S = 0.004
-_MOST_CLAIMED = 100_000
 # Items that wait behind others are worth this much before an idle lane takes them.
 _STEAL_S = 0.002
 # How often an idle lane looks whether another is stuck.
@@ -273,8 +270,7 @@ class Dispatcher:
                 self._cannot_send(part, error)
                 return
         assert self._batches is not None
-        n_claim = int(_CLAIM_S / max(self._batches.item_s, 1e-9))
-        n_claim = max(1, min(n_claim, _MOST_CLAIMED))
+        n_claim = size_claim(self._batches.item_s, 0)
         if part.is_suspect or self._call.job.timeout is not None:
             n_claim = 0
         try:

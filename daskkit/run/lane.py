@@ -19,6 +19,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from daskkit.run.batches import size_claim
 from daskkit.run.board import SENDS, TRIES, Board
 from daskkit.run.desk import speaking, tidy
 from daskkit.run.exceptions import dump_error
@@ -54,11 +55,6 @@ __all__ = [
     "serve",
 ]
 
-# The items that are claimed at a time aim at this wall time: short beside a batch, so
-# that the caller can take back most of what waits behind a slow item, and long beside
-# the 5 us that a claim takes.
-_CLAIM_S = 0.004
-_MOST_CLAIMED = 100_000
 # When no call has followed by then, a worker looks again as it did before.
 _TIDY_S = 0.25
 
@@ -511,8 +507,7 @@ def _run_claims(  # noqa: PLR0917 - an inner part of _execute
         if n_failed and not job.collect:
             return caught
         if order.n_claim:
-            item_s = wall_s / (end - first)
-            n_claim = max(1, min(_MOST_CLAIMED, int(_CLAIM_S / max(item_s, 1e-9))))
+            n_claim = size_claim(wall_s / (end - first), order.stop - end)
 
 
 def _without_unpicklable(  # noqa: PLR0917 - an inner part of _execute
