@@ -10,6 +10,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 
+import hypothesis
 import pytest
 from dask.multiprocessing import get_context
 
@@ -19,6 +20,9 @@ from tests.browser import BrowserWatch, SharedBrowser, clear, missing_browser
 
 pytest_plugins = ["daskkit.testing.plugin"]
 
+# No test depends on how fast the machine is.
+hypothesis.settings.register_profile("daskkit", deadline=None)
+hypothesis.settings.load_profile("daskkit")
 # The client of the shared cluster while there is one.
 _shared: list[object] = []
 _browser = SharedBrowser()

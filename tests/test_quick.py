@@ -117,7 +117,8 @@ def test_error_names_its_item(index):
     with pytest.raises(ZeroDivisionError) as caught:
         dk.map(divide, range(N))
     (note,) = caught.value.__notes__
-    assert note.startswith(f"raised by item {index} (value {index}) in this process; ")
+    # On a busy machine a worker can have the last of them.
+    assert note.startswith(f"raised by item {index} (value {index}) in ")
     assert f"{index} of {N} items had finished" in note.replace(",", "")
 
 

@@ -86,7 +86,9 @@ def test_verbs_futures_and_failures_are_on_one_page(shared_client, tmp_path, rec
     groups = groups_of(recording)
     assert groups["increase"].n_tasks == 40
     assert (groups["refuse"].n_tasks, groups["refuse"].n_failed) == (1, 1)
-    assert set(groups) - {"increase", "refuse"} <= {f"naps{VERB_MARK}"}
+    # On a busy machine the lanes of the call before end, as Dask's tasks, within it.
+    lanes = {f"naps{VERB_MARK}", f"nap{VERB_MARK}"}
+    assert set(groups) - {"increase", "refuse"} <= lanes
     calls = {call.name: call for call in recording.calls}
     assert (calls["naps"].state, calls["naps"].n_done) == ("done", 60)
     assert calls["short"].n_done == 5
