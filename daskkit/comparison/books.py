@@ -44,9 +44,9 @@ _READY = struct.Struct("d")
 _MOST_ENTRIES = 65_536
 # Items with a shorter pause between them are one batch.
 _PAUSE_S = 0.0001
-# Asking for CPU seconds is a system call: 1 us in a loop of nothing else, but 15 amid
-# other work. So of many items that follow each other not all are asked after: the first
-# that takes as long as this, and then at growing intervals up to the other.
+# Asking for CPU seconds is a system call: 1 us in a loop of nothing else, but 6 to 11
+# amid other work. So of many items that follow each other not all are asked after: the
+# first that takes as long as this, and then at growing intervals up to the other.
 _CPU_FIRST_S = 0.0001
 _CPU_EVERY_S = 0.005
 
