@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -29,3 +30,16 @@ class Program(testing.Program):
 
     def __init__(self, code: str, folder: Path, **options: Any) -> None:
         super().__init__(PREAMBLE + textwrap.dedent(code), folder, **options)
+
+
+def read_errors(program: Program) -> str:
+    """Return what it wrote to stderr, but for a Ctrl-C that Python itself has dropped.
+
+    It comes to whatever the main thread executes, and from a callback, such as that of
+    garbage collection, no exception gets out.
+    """
+    return re.sub(
+        r"Exception ignored in: .*\nTraceback.*\n(  .*\n|\n)*KeyboardInterrupt: *\n+",
+        "",
+        program.errors,
+    )

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.faults import Program
+from tests.faults import Program, read_errors
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +116,32 @@ except KeyboardInterrupt:
     say("interrupted")
 """
     with Program(code, tmp_path) as program:
-        assert program.await_end(_HANGS_S) == "interrupted"
+        assert program.await_end(_HANGS_S) == "interrupted", program.errors
+        assert read_errors(program) == ""
+        program.check_nothing_left()
+
+
+@pytest.mark.parametrize("where", ["threads", "cluster"])
+def test_interrupt_while_a_thread_starts(tmp_path, where):
+    """`Thread.start` waits for the thread: it may be there, and not be said to be."""
+    code = f"""
+wait, pressed = threading.Event.wait, []
+def wait_interrupted(event, timeout=None):
+    is_main = threading.get_ident() == threading.main_thread().ident
+    if is_main and sys._getframe(1).f_code.co_name == "start" and len(pressed) < 3:
+        pressed.append(sys._getframe(2).f_code.co_name)
+        signal.raise_signal(signal.SIGINT)
+    return wait(event, timeout)
+threading.Event.wait = wait_interrupted
+for _ in range(5):
+    try:
+        done = dk.map(busy, range(300), where={where!r})
+    except KeyboardInterrupt:
+        continue
+say(len(pressed), done == list(range(300)))
+"""
+    with Program(code, tmp_path) as program:
+        assert program.await_end(_HANGS_S) == "3 True", program.errors
         assert program.errors == ""
         program.check_nothing_left()
 

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from daskkit.run.forks import can_fork
+from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.mailbox import Mailbox
 from daskkit.run.news import News
 from daskkit.run.plan import Means, count_threads, forecast, is_worth_a_look
@@ -269,10 +270,10 @@ class Feeder:
     def _start_thread(self) -> None:
         if self._thread is None:
             self._mailbox = Mailbox()
-        self._thread = threading.Thread(
-            target=self._run, name="daskkit-feeder", daemon=True
-        )
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="daskkit-feeder", daemon=True)
+        with deferred_interrupt():  # one that has not been started can't be joined
+            thread.start()
+            self._thread = thread
 
     def _run(self) -> None:
         try:

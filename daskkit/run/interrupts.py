@@ -43,7 +43,8 @@ def deferred_interrupt() -> Iterator[None]:
     ['all']
     """
     before = signal.getsignal(signal.SIGINT)
-    is_main = threading.current_thread() is threading.main_thread()
+    # `current_thread` would register for good a thread that is none of `Thread`.
+    is_main = threading.get_ident() == threading.main_thread().ident
     if not is_main or not callable(before):
         yield
         return

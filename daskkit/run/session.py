@@ -12,6 +12,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from daskkit.errors import ClusterError
+from daskkit.run.interrupts import deferred_interrupt
 from daskkit.transport.contact import find_imported
 
 if TYPE_CHECKING:
@@ -138,10 +139,12 @@ class Session:
                 return
             if self._starter is None:
                 self._error = None
-                self._starter = threading.Thread(
+                starter = threading.Thread(
                     target=self._start, name="daskkit-start", daemon=True
                 )
-                self._starter.start()
+                with deferred_interrupt():  # others wait for one that was started
+                    self._starter = starter
+                    starter.start()
             starter = self._starter
         if on_ready is not None:
 
@@ -235,10 +238,12 @@ class Session:
         """Close the cluster later, unless it is used meanwhile; the lock is held."""
         if self._n_users or self._timer is not None:
             return
-        self._timer = threading.Timer(_IDLE_S, self.close)
-        self._timer.name = "daskkit-idle"
-        self._timer.daemon = True
-        self._timer.start()
+        timer = threading.Timer(_IDLE_S, self.close)
+        timer.name = "daskkit-idle"
+        timer.daemon = True
+        with deferred_interrupt():
+            timer.start()
+            self._timer = timer
 
 
 #: The one of this process.
