@@ -51,8 +51,6 @@ _YIELD_S = 0.05
 _WATCH_S = 0.01
 # While workers are about to come, others in this process are let in for so long.
 _LET_IN_S = 0.0002
-# How often tasks are looked at that have no socket to wait for.
-_POLL_S = 0.005
 # How long the calling thread may take to come to the end of its items and fork.
 _FORK_PATIENCE_S = 0.05
 # Items that take so much longer, or compute so much less of their time, are others.
@@ -353,8 +351,8 @@ class Feeder:
             patience_s = self._dispatcher.patience_s
         if self._may_decide():
             patience_s = min(patience_s, self._next_look_s - time.perf_counter())
-        if self._workers is not None and self._workers.is_waiting:
-            patience_s = min(patience_s, _POLL_S)
+        if self._workers is not None:
+            patience_s = min(patience_s, self._workers.patience_s)
         if self._asked_s < math.inf:
             patience_s = min(patience_s, _FORK_PATIENCE_S)
         return max(0.0, patience_s)

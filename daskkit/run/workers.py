@@ -58,6 +58,8 @@ __all__ = ["Workers", "wait_for_lanes"]
 
 # A worker that has connected sends its token and name at once.
 _GREETING_S = 5.0
+# How often tasks are looked at that have no socket to wait for.
+_POLL_S = 0.005
 # How old a list of workers may be for the first lanes of a call.
 _KNOWN_S = 2.0
 # So long a call uses lanes of an earlier one. They are quick, but Dask doesn't know
@@ -236,9 +238,13 @@ class Workers:
             self._client.cancel(left, force=True, reason="daskkit: the call has ended")
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether tasks are on their way whose end only `poll` sees."""
-        return bool(self._futures or self._batches) or self._opens_s > 0
+    def patience_s(self) -> float:
+        """How long nothing may happen before `poll` has to look."""
+        if self._futures or self._batches:
+            return _POLL_S
+        if self._opens_s > 0:
+            return max(0.0, self._opens_s - time.monotonic())
+        return math.inf
 
     def poll(self) -> None:
         """Look which tasks have ended.
@@ -249,7 +255,7 @@ class Workers:
         if 0 < self._opens_s < time.monotonic():
             self._opens_s = -math.inf
             self.open()
-        if not self.is_waiting:
+        if not (self._futures or self._batches):
             return
         for number, future in list(self._futures.items()):
             if future.done():
