@@ -61,8 +61,8 @@ def size_claim(item_s: float, n_left: int) -> int:
     item_s : float
         Seconds of an item, of the claim before.
     n_left : int
-        Items of the batch that are still to be claimed, as far as the lane knows; 0 for
-        its first claim, which is a short one.
+        Items that are still to be claimed by this lane, more or less; 0 for its first
+        claim, which is a short one.
 
     Returns
     -------

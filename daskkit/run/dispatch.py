@@ -19,8 +19,9 @@ from daskkit.run.frozen import Freezes
 from daskkit.run.lanes import Lane, LostError, ProcessLane
 from daskkit.run.rules import dump_rules
 from daskkit.run.threads import usable_cores
-from daskkit.transport.auto import Packer, unpack
+from daskkit.transport.auto import Packer
 from daskkit.transport.errors import TransportError, UnpicklableError
+from daskkit.transport.plain import dump_plain, open_sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from daskkit.run.mailbox import Mailbox
     from daskkit.run.source import Part
     from daskkit.transport.auto import Packed
+    from daskkit.transport.plain import Sent
 
 __all__ = ["Dispatcher"]
 
@@ -257,7 +259,7 @@ class Dispatcher:
         return True
 
     def _send(self, lane: Lane, part: Part) -> None:
-        packed = None
+        sent: Sent | None = None
         if not lane.knows_items:
             items: Any = part.items
             if isinstance(items, tuple):
@@ -265,16 +267,19 @@ class Dispatcher:
             # An endless input may yield the same array with other content each time.
             packer = Packer() if self._call.is_stream else self._packer
             try:
-                packed = packer.pack(items, keep=False)
+                sent = dump_plain(items) or packer.pack(items, keep=False)
             except TransportError as error:
                 self._cannot_send(part, error)
                 return
         assert self._batches is not None
-        n_claim = size_claim(self._batches.item_s, 0)
+        n_beyond = (self._call.source.n_left or 0) // len(self.lanes)
+        # How long they take there is not known before one has ended.
+        n_left = len(part.items) + n_beyond if self._batches.n_ended else 0
+        n_claim = size_claim(self._batches.item_s, n_left)
         if part.is_suspect or self._call.job.timeout is not None:
             n_claim = 0
         try:
-            is_through = lane.send(part, packed, n_claim)
+            is_through = lane.send(part, sent, n_claim, n_beyond)
         except LostError:
             self._lost(lane)
             return
@@ -373,7 +378,7 @@ class Dispatcher:
         results: Any = []
         if answer.payload is not None:
             try:
-                results = unpack(answer.payload, last=True)
+                results = open_sent(answer.payload)
             except (Exception, SystemExit) as reason:  # noqa: BLE001 - whatever a user's class raises
                 self._unopened(lane, batch, reason, "result")
                 return

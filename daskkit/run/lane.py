@@ -33,12 +33,14 @@ from daskkit.transport.auto import pack, unpack, unpack_once
 from daskkit.transport.contact import Place, find_place
 from daskkit.transport.errors import UnpicklableError
 from daskkit.transport.partition import Partition
+from daskkit.transport.plain import count_bytes, dump_plain, open_sent
 from daskkit.transport.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from daskkit.transport.auto import Packed
+    from daskkit.transport.plain import Sent
 
 __all__ = [
     "GREETING",
@@ -76,8 +78,10 @@ class Order(NamedTuple):
     #: First guess of how many items make a claim; 0 for one at a time throughout, so
     #: that the board says which one it is.
     n_claim: int
+    #: Items that are left for this lane after the batch, more or less.
+    n_beyond: int
     #: The list of items; None if the lane has them all, as a forked child does.
-    items: Packed | None
+    items: Sent | None
 
 
 class Answer(NamedTuple):
@@ -88,7 +92,7 @@ class Answer(NamedTuple):
     #: First index that was not executed, whether withdrawn or after an error.
     stop: int
     #: The list of results, or what `combine` made of it; None if there is none.
-    payload: Packed | None
+    payload: Sent | None
     #: Items that raised: index, the error as by `dump_error`, attempts.
     failures: list[tuple[int, bytes, int]]
     #: What befell the batch as a whole, by `dump_error`: the items can't be rebuilt
@@ -265,7 +269,7 @@ class TaskAnswer:
     def __sizeof__(self) -> int:
         # What Dask takes for the memory of a result.
         payload = self.answer.payload
-        return object.__sizeof__(self) + (payload.n_bytes if payload else 0)
+        return object.__sizeof__(self) + (count_bytes(payload) if payload else 0)
 
 
 class _NoBoard:
@@ -407,7 +411,7 @@ def _execute(  # noqa: PLR0917 - an inner part of serve
 
     def answer(
         stop: int,
-        payload: Packed | None = None,
+        payload: Sent | None = None,
         failures: Sequence[tuple[int, bytes, int]] = (),
         trouble: BaseException | None = None,
         *,
@@ -434,7 +438,7 @@ def _execute(  # noqa: PLR0917 - an inner part of serve
             assert everything is not None
             batch = everything[start : order.stop]
         else:
-            batch = unpack(order.items, last=True)
+            batch = open_sent(order.items)
     except BaseException as error:  # noqa: BLE001 - whatever a user's class raises
         return answer(start, trouble=error, unopened=True)
     board.handle(None)
@@ -464,10 +468,11 @@ def _execute(  # noqa: PLR0917 - an inner part of serve
         except BaseException as error:  # noqa: BLE001 - whatever a user's function raises
             return answer(stop, None, failures, error)
     try:
-        packed = trial.pack(
-            payload, home, items_s, functools.partial(board.handle, slot, TRIES)
-        )
-        return answer(stop, packed, failures)
+        sent: Sent | None = dump_plain(payload)
+        if sent is None:
+            announce = functools.partial(board.handle, slot, TRIES)
+            sent = trial.pack(payload, home, items_s, announce)
+        return answer(stop, sent, failures)
     except BaseException as error:  # noqa: BLE001 - whatever a user's class raises
         return _without_unpicklable(answer, start, results, failures, job, home, error)
 
@@ -507,7 +512,8 @@ def _run_claims(  # noqa: PLR0917 - an inner part of _execute
         if n_failed and not job.collect:
             return caught
         if order.n_claim:
-            n_claim = size_claim(wall_s / (end - first), order.stop - end)
+            n_left = order.stop - end + order.n_beyond
+            n_claim = size_claim(wall_s / (end - first), n_left)
 
 
 def _without_unpicklable(  # noqa: PLR0917 - an inner part of _execute

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from daskkit.run.link import Link
     from daskkit.run.source import Part
     from daskkit.transport.auto import Packed
+    from daskkit.transport.plain import Sent
 
 __all__ = ["Batch", "Lane", "LostError", "ProcessLane", "TaskLane"]
 
@@ -50,7 +51,7 @@ class Batch:
     part: Part
     #: First index that the lane may not execute any more: what follows was withdrawn.
     stop: int
-    #: The items as they were sent, to be closed when they are done.
+    #: The items as they were sent, to be closed when they are done, if need be.
     packed: Packed | None
 
     def close(self) -> None:
@@ -85,8 +86,17 @@ class Lane(abc.ABC):
         """Whether it takes another batch."""
         return not self.is_retiring and len(self.batches) < N_SLOTS
 
-    def send(self, part: Part, packed: Packed | None, n_claim: int) -> bool:
+    def send(self, part: Part, items: Sent | None, n_claim: int, n_beyond: int) -> bool:
         """Hand over a batch; raises `LostError` if nobody is there to take it.
+
+        Parameters
+        ----------
+        part : Part
+            Its items.
+        items : Packed or bytes, optional
+            The same, as they are sent; None for a lane that knows them.
+        n_claim, n_beyond : int
+            As of `Order`.
 
         Returns
         -------
@@ -94,9 +104,11 @@ class Lane(abc.ABC):
             Whether it is through; if not, call `flush` when there is room.
         """
         slot = next(slot for slot in range(N_SLOTS) if slot not in self.batches)
+        packed = None if isinstance(items, bytes) else items
         self.batches[slot] = Batch(part, part.stop, packed)
+        order = Order(slot, part.start, part.stop, n_claim, n_beyond, items)
         try:
-            return self._send(Order(slot, part.start, part.stop, n_claim, packed))
+            return self._send(order)
         except OSError as error:
             raise LostError from error
 

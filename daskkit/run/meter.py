@@ -187,8 +187,10 @@ class LaneMeter:
                 heapq.heapreplace(self.slowest, entry)
 
     def count_bytes(self, packed: Any) -> None:
-        """Note what was mapped and what was sent of a packed object, or of None."""
-        if packed is not None:
+        """Note what was mapped and what was sent: a packed object, bytes, or None."""
+        if isinstance(packed, bytes):
+            self.sent_bytes += len(packed)
+        elif packed is not None:
             n_sent = packed.n_sent
             self.sent_bytes += n_sent
             self.mapped_bytes += packed.n_bytes - n_sent

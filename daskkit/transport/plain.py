@@ -1,0 +1,86 @@
+"""Lists of numbers and short texts, which travel without the care that others need.
+
+Nothing in them can be shared, refers to a module, or runs code when it is rebuilt; so a
+pickle is all there is to it. `auto.pack` takes 0.3 ms of a lane that has just executed
+items, and lanes answer some ten times a second.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+from daskkit.transport.auto import Packed, unpack
+from daskkit.transport.partition import Partition
+
+__all__ = ["Sent", "count_bytes", "dump_plain", "open_sent"]
+
+#: What a batch of items or results travels as.
+Sent = Packed | bytes
+
+_NUMBERS: frozenset[type] = frozenset({bool, complex, float, int, type(None)})
+_TEXTS: frozenset[type] = frozenset({bytes, str})
+_LISTS: frozenset[type] = frozenset({list, Partition})
+# To look at more takes longer than is saved, and large ones are better shared.
+_MOST, _MOST_BYTES = 10_000, 2**18
+
+
+def dump_plain(value: Any) -> bytes | None:
+    """Return a plain list or a range as bytes, None for anything else.
+
+    Parameters
+    ----------
+    value : object
+        What is to be sent.
+
+    Returns
+    -------
+    bytes or None
+        For `open_sent`; a `Partition` arrives as a list.
+
+    Examples
+    --------
+    >>> open_sent(dump_plain([1, None, "text"]))
+    [1, None, 'text']
+    >>> dump_plain([[1]]) is None
+    True
+    """
+    if type(value) is range:
+        return pickle.dumps(value, 5)
+    if type(value) not in _LISTS or len(value) > _MOST:
+        return None
+    kinds = set(map(type, value))
+    if not kinds <= _NUMBERS:
+        if not kinds <= _NUMBERS | _TEXTS:
+            return None
+        texts = value
+        if kinds & _NUMBERS:
+            texts = [element for element in value if type(element) in _TEXTS]
+        if sum(map(len, texts)) > _MOST_BYTES:
+            return None
+    return pickle.dumps(value if type(value) is list else [*value], 5)
+
+
+def open_sent(sent: Sent) -> Any:
+    """Return what was sent; it is not opened a second time.
+
+    Parameters
+    ----------
+    sent : Packed or bytes
+        By `daskkit.transport.auto.pack` or by `dump_plain`.
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    TransportError, NoRoomError
+        As `daskkit.transport.auto.unpack`.
+    """
+    return pickle.loads(sent) if type(sent) is bytes else unpack(sent, last=True)  # type: ignore[arg-type] # mypy knows no `type(...) is`
+
+
+def count_bytes(sent: Sent) -> int:
+    """Return the size of what was sent, shared or not."""
+    return len(sent) if isinstance(sent, bytes) else sent.n_bytes
