@@ -22,7 +22,7 @@ class HandOver(NamedTuple):
     serial_s: float
 
 
-#: By a socket of its own: 0.3 ms of both sides together in a tight loop, but 1 to 1.5 ms
+#: By a socket of its own: 0.3 ms of both sides together in a tight loop, 1 to 1.5 ms
 #: amid items that have had all caches (two busy cores, batches of 30 numbers).
 DIRECT = HandOver(total_s=0.001, serial_s=0.0003)
 #: As a task of Dask: 5 ms of client, scheduler and worker together; a scheduler takes
