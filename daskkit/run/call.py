@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskkit.loop import short_repr
 from daskkit.run.failures import Failure, Results, format_note
+from daskkit.run.helpers import lend
 from daskkit.run.job import Caught, executing, run_chunk
 from daskkit.run.quick import Comprehension, is_quick
 from daskkit.run.source import Part, Source
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from daskkit.run.helpers import Loan
     from daskkit.run.job import Job
     from daskkit.run.plan import Facts, Forecast, Means
 
@@ -110,7 +112,7 @@ class Call:
         self._tail: list[Any] = []
         self._tail_stop = -1
         self._here_size = 1 if batch_size is None else batch_size
-        self._helpers: list[threading.Thread] = []
+        self._helpers: list[Loan] = []
         self._wants_helpers = False
         self.pilot = Pilot()
         #: Called by the calling thread after each part that it has executed.
@@ -225,11 +227,7 @@ class Call:
         """Have more threads of this process execute items."""
         self._wants_helpers = True
         for i in range(n_threads):
-            thread = threading.Thread(
-                target=self._help, name=f"daskkit-{self.job.name}-{i}", daemon=True
-            )
-            self._helpers.append(thread)
-            thread.start()
+            self._helpers.append(lend(self._help, f"daskkit-{self.job.name}-{i}"))
 
     def stop_helping(self) -> None:
         """Have those threads end after what they execute."""

@@ -36,6 +36,9 @@ __all__ = ["Feeder"]
 # The first look at the caller: long enough for the clock, short beside a hand-over.
 _LOOK_S = 0.003
 _LONG_LOOK_S = 0.02
+# How large a result is makes a difference; for a first item that ends by then, the
+# decision waits.
+_FIRST_ITEM_S = 0.02
 # What is over by then is left to the caller without a closer look, of 2 ms.
 _SOON_S = 0.03
 # And the next ones, while it stays on its own: at most this long.
@@ -226,9 +229,14 @@ class Feeder:
     def _wait(self) -> None:
         """Start the thread if the call isn't over soon, also amid a long part."""
         # This thread may have had to wait for the GIL.
-        since_s = time.perf_counter() - self._call.pilot.began
+        pilot = self._call.pilot
+        since_s = time.perf_counter() - pilot.began
         look_s = max(0.0, self._first_look_s - since_s)
         while not self._gate.acquire(timeout=look_s):
+            since_s = time.perf_counter() - pilot.began
+            if pilot.n_items == 0 and since_s < _FIRST_ITEM_S:
+                look_s = _FIRST_ITEM_S - since_s
+                continue
             if self._may_pay():
                 break
             look_s = max(_LOOK_S, min(self._estimate_left_s(), _MOST_LOOK_S))

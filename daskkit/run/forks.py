@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 
+from daskkit.run.helpers import count_idle
+
 __all__ = ["can_fork"]
 
 # Libraries whose threads or devices don't survive a fork, by their own word.
@@ -43,6 +45,7 @@ def can_fork(*, besides: int = 0) -> bool:
     """
     if sys.platform != "linux" or any(name in sys.modules for name in _HOSTILE):
         return False
+    besides += count_idle()  # which end before a fork
     if threading.active_count() > 1 + besides:
         return False
     n_pools = sum(name in sys.modules for name in ("numpy", "scipy.linalg"))

@@ -29,6 +29,8 @@ class Known:
         self.first_s: float | None = None
         # When threads brought nothing, and what an item took then.
         self._failure: tuple[float, float] | None = None
+        # When its share of the GIL was measured, what an item took then, and the share.
+        self._gil: tuple[float, float, float] | None = None
 
     def note_failure(self, item_s: float) -> None:
         """Note that threads brought nothing, as items hold the GIL.
@@ -63,9 +65,42 @@ class Known:
         """
         if self._failure is None:
             return False
-        since_s, known_item_s = self._failure
-        is_alike = known_item_s / _ALIKE < item_s < known_item_s * _ALIKE
-        return is_alike and time.monotonic() - since_s < _MEMORY_S
+        return _still_holds(*self._failure, item_s)
+
+    def note_gil_share(self, item_s: float, share: float) -> None:
+        """Note for how much of their time items hold the GIL.
+
+        Parameters
+        ----------
+        item_s : float
+            Seconds of an item.
+        share : float
+            Between 0 and 1.
+        """
+        self._gil = time.monotonic(), item_s, share
+
+    def gil_share(self, item_s: float) -> float | None:
+        """Return that share, which takes milliseconds to measure.
+
+        Parameters
+        ----------
+        item_s : float
+            Seconds of an item.
+
+        Returns
+        -------
+        float or None
+            None if it isn't known of such items, see `have_threads_failed`.
+        """
+        if self._gil is None:
+            return None
+        since_s, known_item_s, share = self._gil
+        return share if _still_holds(since_s, known_item_s, item_s) else None
+
+
+def _still_holds(since_s: float, known_item_s: float, item_s: float) -> bool:
+    is_alike = known_item_s / _ALIKE < item_s < known_item_s * _ALIKE
+    return is_alike and time.monotonic() - since_s < _MEMORY_S
 
 
 def recall(func: Any) -> Known:

@@ -168,6 +168,8 @@ class Scout:
             result_load_s=result.load_s,
             result_bytes=result.n_bytes,
         )
+        if self._gil_share is None and not self._only_look:
+            self._gil_share = self.known.gil_share(facts.item_s)
         if self._gil_share is None:
             # Only where it could make a difference: it takes some milliseconds.
             at_best = facts._replace(gil_share=least_gil_share(facts))
@@ -176,15 +178,18 @@ class Scout:
                     # Or else all is done.
                     if self._call.pilot.part is not None:
                         self._measure_gil_share()
-            if self._gil_share is not None:
-                facts = facts._replace(gil_share=self._gil_share)
+        if self._gil_share is not None:
+            facts = facts._replace(gil_share=self._gil_share)
         return facts
 
     def _measure_gil_share(self) -> None:
         """Measure how long the calling thread holds the GIL, if that can be seen."""
         pilot = self._call.pilot
         share = measure_gil_share(pilot.thread_id, pilot.native_id)
-        self._gil_share = None if math.isnan(share) else share
+        if math.isnan(share):
+            return
+        self._gil_share = share
+        self.known.note_gil_share(pilot.item_s, share)
         if share > _HOLDS_GIL:
             self.known.note_failure(pilot.item_s)
 
