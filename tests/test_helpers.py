@@ -1,4 +1,4 @@
-"""Threads that execute items, and wait a moment for the next call."""
+"""Threads that execute items, and wait a minute for the next call."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_thread_ends_when_nobody_wants_it(monkeypatch):
     while helpers.count_idle() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert helpers.count_idle() == 0
-    assert not [t for t in threading.enumerate() if t.name == "daskkit-helper"]
+    assert not [t for t in threading.enumerate() if t.name == helpers.NAME]
 
 
 def test_call_lets_go_of_its_items():

@@ -1,4 +1,4 @@
-"""Threads that execute items beside the caller, and wait a moment for the next call.
+"""Threads that execute items beside the caller, and wait a minute for the next call.
 
 The C library gives each thread a stretch of memory of its own, and the next new thread
 one of those that are free, not always the same. What items allocate then has to be had
@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Loan", "count_idle", "dismiss", "lend"]
+__all__ = ["NAME", "Loan", "count_idle", "dismiss", "lend"]
 
-# Some people look for threads that are left.
-_IDLE_S = 1.0
+# As long as anything is remembered of a function, see `run.known`.
+_IDLE_S = 60.0
+#: Of a thread that waits.
+NAME = "daskkit-helper"
 
 _lock = threading.Lock()
 _idle: list[_Helper] = []
@@ -76,7 +78,7 @@ class _Helper(threading.Thread):
                 return
             self.name = loan.name
             loan.execute()
-            self.name = "daskkit-helper"
+            self.name = NAME
             with _lock:
                 _idle.append(self)
             loan.end()

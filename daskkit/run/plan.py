@@ -38,7 +38,7 @@ MOST_THREADS = 32
 # Another way has to promise this much to be taken: forecasts are not that good.
 _WORTHWHILE = 0.93
 # Functions are safer in processes of their own: threads have to promise this much more.
-_THREADS_WORTHWHILE = 0.85
+_THREADS_WORTHWHILE = 0.92
 # Below this an item has no use for threads.
 _LETS_GO_S = 20e-6
 # What it takes at least to send a result, and to rebuild it: a small integer in a list.

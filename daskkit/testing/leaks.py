@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["LeakWatch", "adopt_orphans"]
 
-# Made once a process by their libraries, and meant to stay: distributed's thread for
-# serialising, and the event loop and callbacks of a cluster that lives on.
+# Meant to stay: distributed's thread for serialising, the event loop and callbacks of a
+# cluster that lives on, and threads that wait for the next call.
 _LASTING_THREADS = (
     "Dask-Offload",
     "Dask-Callback-Thread",
     "IO loop",
     "asyncio_",  # helpers of an event loop
     "ThreadPoolExecutor",  # dask's threaded scheduler keeps its pool
+    "daskkit-helper",
 )
 # multiprocessing's own helpers, one for the life of the process.
 _LASTING_PROCESSES = ("resource_tracker", "forkserver")
