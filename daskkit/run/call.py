@@ -548,6 +548,9 @@ class Pilot:
         self.cpu_s = 0.0
         #: Of the latest items, the newer the weightier.
         self.item_s = 0.0
+        # What they took and how many they are, each part with half the weight of the
+        # next: of equal weight, one cold first item would count as much as many others.
+        self._latest_s = self._n_latest = 0.0
         #: Some items and their results.
         self.sample: tuple[Sequence[Any], Sequence[Any]] = ((), ())
         #: Once it is over.
@@ -566,8 +569,9 @@ class Pilot:
         """Learn from items that are done; `n_before` results are of earlier ones."""
         self.part = None
         n_items = max(1, len(results) - n_before)
-        item_s = wall_s / n_items
-        self.item_s = item_s if self.n_items == 0 else (self.item_s + item_s) / 2
+        self._latest_s = self._latest_s / 2 + wall_s
+        self._n_latest = self._n_latest / 2 + n_items
+        self.item_s = self._latest_s / self._n_latest
         self.n_items += n_items
         self.wall_s += wall_s
         self.cpu_s += cpu_s
