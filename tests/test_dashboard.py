@@ -135,7 +135,7 @@ def test_page_shows_a_verb_while_it_runs_and_the_truth_at_its_end(driver):
         def run():
             began = time.perf_counter()
             func = functools.partial(wait, 0.05)
-            lasted.extend(dk.map(func, range(200), where="cluster", name="<b>nap</b>"))
+            lasted.extend(dk.map(func, range(300), where="cluster", name="<b>nap</b>"))
             wall_s.append(time.perf_counter() - began)
 
         thread = in_background(run)
@@ -144,13 +144,14 @@ def test_page_shows_a_verb_while_it_runs_and_the_truth_at_its_end(driver):
             seen.add(figures(driver)["items"])
             time.sleep(0.1)
         thread.join()
-        assert len(seen) > 3
-        last = settled(driver, 204)
-        assert (last["items"], last["failed"]) == (204, 0)
+        # They come once a second, less often where all cores are busy.
+        assert len(seen) > 2
+        last = settled(driver, 304)
+        assert (last["items"], last["failed"]) == (304, 0)
         assert last["efficiency"] == pytest.approx(
             sum(lasted) / (2 * wall_s[0]), abs=0.03
         )
-        until(lambda: "200 of 200" in text(driver, "calls"))
+        until(lambda: "300 of 300" in text(driver, "calls"))
         assert "&lt;b&gt;nap&lt;/b&gt;" in text(driver, "calls")
         assert "&lt;b&gt;nap&lt;/b&gt;" in text(driver, "slowest")
         assert severe_messages(driver) == []

@@ -73,6 +73,20 @@ def test_context_is_a_new_one_each_time():
     assert seen == ["nothing", "nothing"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_thread_that_has_ended():
+    """Its work is over, whatever has become of it."""
+
+    def work():
+        raise SystemExit
+
+    _lend_and_join(work)
+    assert helpers.count_idle() == 0
+    done = []
+    _lend_and_join(lambda: done.append(1))
+    assert done == [1]
+
+
 def test_thread_ends_when_nobody_wants_it(monkeypatch):
     """Within a moment, and work that comes just then is done all the same."""
     monkeypatch.setattr(helpers, "_IDLE_S", 0.01)

@@ -33,7 +33,7 @@ class Loan:
     Parameters
     ----------
     work : callable
-        Called without arguments; raises nothing.
+        Called without arguments. What it raises ends the thread.
     name : str
         Of the thread meanwhile.
     """
@@ -77,11 +77,13 @@ class _Helper(threading.Thread):
             if loan is None:
                 return
             self.name = loan.name
-            loan.execute()
-            self.name = NAME
-            with _lock:
-                _idle.append(self)
-            loan.end()
+            try:
+                loan.execute()
+                self.name = NAME
+                with _lock:
+                    _idle.append(self)
+            finally:
+                loan.end()
             del loan
 
 
