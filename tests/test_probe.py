@@ -16,7 +16,12 @@ import pytest
 import daskkit as dk
 from daskkit.run import feeder, probe, scout
 from daskkit.run.clocks import read_cpu_s, read_queued_s, read_state
-from daskkit.run.probe import measure_gil_share, quick_switching
+from daskkit.run.probe import (
+    Pickled,
+    measure_gil_share,
+    measure_pickle,
+    quick_switching,
+)
 
 needs_proc = pytest.mark.skipif(
     math.isnan(read_queued_s(threading.get_native_id())), reason="needs Linux's /proc"
@@ -154,3 +159,21 @@ def test_items_that_compute_are_not_taken_for_waiting_ones(monkeypatch):
         thread.start()
         thread.join()
     assert sorted(shares)[2] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("n", "seconds", "expected"),
+    [
+        (1, [0.002, 0.0001], 0.0001),
+        (1, [0.001, 0.003], 0.001),
+        (64, [0.002, 0.0001, 0.00002], 0.00002),
+        (64, [0.002, 0.001], 0.001),
+        (64, [0.5], 0.5),
+    ],
+)
+def test_first_pickle_is_not_taken_for_all(monkeypatch, n, seconds, expected):
+    """What was cold is pickled again, many together if they are cheap."""
+    left = iter(seconds)
+    monkeypatch.setattr(probe, "_measure", lambda values: Pickled(next(left)))
+    assert measure_pickle([0] * n).dump_s == expected
+    assert next(left, None) is None
