@@ -79,17 +79,16 @@ class _Worker:
     """A lane of the simulation: claims a few items at a time, as a board has it."""
 
     def __init__(self):
-        self.free_s = 0.0
         self.items = range(0)
+        self.item_s = 0.0
 
-    def claim(self, costs):
-        """Execute the next items, 4 ms' worth; return how many and how long."""
-        wall_s, n = 0.0, 0
-        while n < len(self.items) and (n == 0 or wall_s < 0.004):
-            wall_s += costs[self.items[n]]
-            n += 1
-        self.items = self.items[n:]
-        return n, wall_s
+    def claim(self, costs, n_beyond):
+        """Execute the next items; return how many and how long."""
+        n = size_claim(self.item_s, len(self.items) + n_beyond)
+        claimed, self.items = self.items[:n], self.items[n:]
+        wall_s = float(np.sum(costs[claimed.start : claimed.stop]))
+        self.item_s = wall_s / len(claimed)
+        return len(claimed), wall_s
 
 
 def _simulate(costs, n_workers, way):
@@ -119,9 +118,10 @@ def _simulate(costs, n_workers, way):
                     continue
                 worker.items = victim.items[-half:]
                 victim.items = victim.items[:-half]
+            worker.item_s = batches.item_s
             caller_s = max(caller_s, now_s) + way.serial_s
             now_s = caller_s + way.total_s
-        n, wall_s = worker.claim(costs)
+        n, wall_s = worker.claim(costs, (len(costs) - position) // n_workers)
         batches.ended(n, wall_s)
         done += n
         end_s = max(end_s, now_s + wall_s)

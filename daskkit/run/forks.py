@@ -45,7 +45,7 @@ def can_fork(*, besides: int = 0) -> bool:
     """
     if sys.platform != "linux" or any(name in sys.modules for name in _HOSTILE):
         return False
-    besides += count_idle()  # which end before a fork
+    besides += count_idle()  # helpers end before a fork
     if threading.active_count() > 1 + besides:
         return False
     n_pools = sum(name in sys.modules for name in ("numpy", "scipy.linalg"))
