@@ -6,8 +6,11 @@ import contextlib
 import os
 import secrets
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from daskkit.backends.chunks import ChunkedBackend
 from daskkit.backends.environment import restore_environment
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RayBackend", "original_errors"]
 
+# Ray's processes get this long to end by themselves once Ray has been shut down.
+_PATIENCE_S = 10.0
+_POLL_S = 0.02
 _TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - the name of a variable
 
 
@@ -37,12 +43,15 @@ class RayBackend(ChunkedBackend):
     }
     # The environment before the start; None while it isn't running.
     _variables: dict[str, str] | None = None
+    # The children that this process had before.
+    _others: frozenset[psutil.Process] = frozenset()
 
     def start(self, workload: Workload) -> None:
         """Start Ray, with one CPU a worker."""
         # Importing and starting Ray sets variables that all later children inherit.
         self._variables = dict(os.environ)
         self._workload = workload
+        self._others = frozenset(psutil.Process().children())
         if token := os.environ.get(_TOKEN_PATH):
             _write_token(Path(token))
         import ray
@@ -62,9 +71,42 @@ class RayBackend(ChunkedBackend):
         if self._variables is not None:
             import ray
 
+            processes = self._processes()
             ray.shutdown()
+            _wait_for(processes)
             restore_environment(self._variables)
             self._variables = None
+
+    def _processes(self) -> list[psutil.Process]:
+        """Return the processes of Ray, and what they have started."""
+        mine = set(psutil.Process().children()) - self._others
+        found = list(mine)
+        for process in mine:
+            with contextlib.suppress(psutil.Error):
+                found += process.children(recursive=True)
+        return found
+
+
+def _wait_for(processes: list[psutil.Process]) -> None:
+    """Wait until processes have ended; kill what has not.
+
+    Ray kills the parent of its workers. They see that once a second, and end.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while left := list(filter(_is_alive, processes)):
+        if time.monotonic() > deadline:
+            for process in left:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            return
+        time.sleep(_POLL_S)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Return whether a process runs; one that nobody has waited for doesn't."""
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @contextlib.contextmanager

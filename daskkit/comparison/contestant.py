@@ -45,8 +45,9 @@ _SETTLE_S = 0.05
 _STOP_S = 10.0
 _MEMORY_PERIOD_S = 0.02
 _POLL_S = 0.02
-# What is still there this long after the process has ended was left behind.
-_LINGER_S = 1.0
+# What is still there this long after the process has ended was left behind. It may be
+# about to end by itself, on a machine that is busy.
+_LINGER_S = 3.0
 
 
 class ContestantError(DaskkitError):
