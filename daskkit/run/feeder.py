@@ -14,6 +14,7 @@ from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.mailbox import Mailbox
 from daskkit.run.news import News
 from daskkit.run.plan import Means, count_threads, forecast, is_worth_a_look
+from daskkit.run.probation import SHORT_S, Probation, judge
 from daskkit.run.probe import quick_switching
 from daskkit.run.scout import Scout
 from daskkit.run.session import session
@@ -58,9 +59,6 @@ _LET_IN_S = 0.0002
 _FORK_PATIENCE_S = 0.05
 # Items that take so much longer, or compute so much less of their time, are others.
 _SAME_COST, _SAME_SHARE = 1.3, 0.2
-# Threads have had their chance after this time.
-_TRIAL_S = 0.04
-_TRIAL_SPEEDUP = 1.15
 # What has been executed for so long tells something.
 _SEEN_S = 0.0005
 
@@ -83,9 +81,7 @@ class Feeder:
         self._dispatcher: Dispatcher | None = None
         self._children: list[ProcessLane] = []
         self._workers: Workers | None = None
-        # When threads began, items done by then, seconds of one, whether it computes,
-        # CPU seconds of this process by then.
-        self._trial: tuple[float, int, float, bool, float] | None = None
+        self._probation: Probation | None = None
         self._look_s = _LOOK_S
         self._first_look_s = _LONG_LOOK_S if only_look else _LOOK_S
         self._next_look_s = 0.0
@@ -373,7 +369,7 @@ class Feeder:
     def _decide(self) -> None:
         """Look at what the caller has measured, and go the way that pays."""
         call = self._call
-        if self._trial is not None:
+        if self._probation is not None:
             self._judge_threads()
             if call.n_helpers:
                 return
@@ -413,8 +409,10 @@ class Feeder:
             needs_cpu = facts.cpu_share > 0.5  # noqa: PLR2004 - mostly
             now = time.perf_counter()
             cpu_s = time.process_time()
-            self._trial = (now, call.n_done, facts.item_s, needs_cpu, cpu_s)
-            self._next_look_s = time.perf_counter() + max(_TRIAL_S, 3 * facts.item_s)
+            self._probation = Probation(
+                now, call.n_done, facts.item_s, needs_cpu, cpu_s
+            )
+            self._next_look_s = now + max(SHORT_S, 3 * facts.item_s)
             call.help(best.n_threads)
         elif best.way == "processes":
             self._hand_over()
@@ -433,25 +431,18 @@ class Feeder:
 
     def _judge_threads(self) -> None:
         """Send threads away that don't bring what they promised."""
-        assert self._trial is not None
-        began, n_done, item_s, needs_cpu, cpu_began = self._trial
-        call = self._call
-        wall_s = time.perf_counter() - began
-        n_new = call.n_done - n_done
-        if n_new < 2 * (call.n_helpers + 1) and wall_s < 1.0:
-            self._next_look_s = time.perf_counter() + _TRIAL_S
-            return
-        speedup = n_new * item_s / wall_s
-        if needs_cpu:
-            # On a busy machine the pilot's items took longer than they should have, but
-            # threads that hold the GIL never use more than one core.
-            speedup = min(speedup, (time.process_time() - cpu_began) / wall_s)
-        if speedup < _TRIAL_SPEEDUP:
-            self._scout.known.note_failure(item_s)
-            call.stop_helping()
-            self._trial = None
-        else:
+        assert self._probation is not None
+        call, before = self._call, self._probation
+        now, cpu_s = time.perf_counter(), time.process_time()
+        goes_on = judge(before, call.n_done, call.n_helpers, now, cpu_s)
+        if goes_on is None:
+            self._next_look_s = now + SHORT_S
+        elif goes_on:
             self._next_look_s = math.inf
+        else:
+            self._scout.known.note_failure(before.item_s)
+            call.stop_helping()
+            self._probation = None
 
     def _judge_lanes(self) -> None:
         """Go on in this process alone if lanes bring less than one core does."""
