@@ -39,12 +39,12 @@ import random
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
 import daskkit as dk
 from daskkit.backends.registry import parse_spec
+from daskkit.comparison.books import make_folder
 from daskkit.comparison.stamps import stamp_workload
 from daskkit.run.threads import thread_variables
 
@@ -146,7 +146,7 @@ def time_start(name: str, item_ms: float) -> list[list[float]]:
     items: list[Any] = [round(TERMS_PER_MS * item_ms)] * round(RUN_MS / item_ms)
     plain = dk.Workload("stamps", sum_squares, items[:], combine=sum)
     rounds = []
-    with tempfile.TemporaryDirectory() as folder:
+    with make_folder() as folder:
         stamped = stamp_workload(plain, folder)
         both = dataclasses.replace(
             plain,

@@ -5,14 +5,15 @@ Clusters and other libraries take seconds to start, and tests have many workload
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pickle
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from daskkit.backends.registry import parse_spec
+from daskkit.comparison.books import make_folder
 from daskkit.comparison.contestant import Contestant
 from daskkit.comparison.runner import _Runner, main
 from daskkit.comparison.stamps import stamp_workload
@@ -31,7 +32,8 @@ class _OneStart(_Runner):
     def load(self, path, pickled):
         """Take over the import path and all workloads."""
         sys.path[:] = path
-        self._folder = tempfile.TemporaryDirectory(prefix="stamps-")
+        self._open = contextlib.ExitStack()
+        self._folder = self._open.enter_context(make_folder())
         self._workloads = {work.name: work for work in pickle.loads(pickled)}
         self._stamped = {
             name: dataclasses.replace(
@@ -41,7 +43,7 @@ class _OneStart(_Runner):
         }
 
     def _make_folder(self, name):
-        folder = Path(self._folder.name, name)
+        folder = Path(self._folder, name)
         folder.mkdir()
         return str(folder)
 
@@ -67,13 +69,13 @@ class _OneStart(_Runner):
             self._started_s = None
         self._backend.run()
         ended_s = time.perf_counter()
-        folder = str(Path(self._folder.name, self._name))
+        folder = str(Path(self._folder, self._name))
         return self._read_trace(folder, began_s, started_s, ended_s)
 
     def stop(self):
         """Stop the back end, and remove the stamps."""
         super().stop()
-        self._folder.cleanup()
+        self._open.close()
 
 
 if __name__ == "__main__":

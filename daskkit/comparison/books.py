@@ -10,10 +10,14 @@ import contextlib
 import math
 import mmap
 import os
+import shutil
 import struct
+import tempfile
 import threading
 import time
 from pathlib import Path
+from threading import get_ident
+from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
 from daskkit.accounts import Stamp
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Book",
+    "make_folder",
     "note_ready",
     "open_book",
     "read_passages",
@@ -34,7 +39,7 @@ __all__ = [
 
 # Begin, end, when the CPU clock was read last, CPU seconds by then; first item, items.
 _ENTRY = struct.Struct("dddd qq")
-_WORDS = _ENTRY.size // 8
+_put = _ENTRY.pack_into
 # Packed and opened: begin, end, seconds each; first item, items, bytes, the packing
 # process, whether these are results.
 _PASSAGE = struct.Struct("dddddd qqqqq")
@@ -42,13 +47,55 @@ _PASSAGE = struct.Struct("dddddd qqqqq")
 _READY = struct.Struct("d")
 # A file grows only as far as it is written.
 _MOST_ENTRIES = 65_536
+# Where a file has no disk: the first write to a page that was brought there, every few
+# seconds, costs a millisecond; 30 us of each item of 2 ms on average. Who writes where
+# nothing is left is ended by SIGBUS, so there has to be plenty.
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - in a private folder of a random name
+_PLENTY_BYTES = 2**30
 # Items with a shorter pause between them are one batch.
 _PAUSE_S = 0.0001
 # Asking for CPU seconds is a system call: 1 us in a loop of nothing else, but 6 to 11
 # amid other work. So of many items that follow each other not all are asked after: the
 # first that takes as long as this, and then at growing intervals up to the other.
 _CPU_FIRST_S = 0.0001
-_CPU_EVERY_S = 0.005
+_CPU_EVERY_S = 0.01
+
+
+@contextlib.contextmanager
+def make_folder() -> Iterator[str]:
+    """Yield a new folder for books, and remove it with them.
+
+    In shared memory, if there is plenty. Its name holds the id of this process, by
+    which `comparison.leftovers` finds it if this process is killed.
+
+    Yields
+    ------
+    str
+        Its path.
+
+    Examples
+    --------
+    >>> with make_folder() as folder:
+    ...     Path(folder).is_dir()
+    True
+    """
+    prefix = f"daskkit-{os.getpid()}-stamps-"
+    parent = _SHARED_MEMORY if _is_plenty(_SHARED_MEMORY) else None
+    folder = tempfile.mkdtemp(prefix=prefix, dir=parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_plenty(folder: Path) -> bool:
+    """Return whether a folder is there to be written to, and has room for any books."""
+    try:
+        return os.access(folder, os.W_OK) and (
+            shutil.disk_usage(folder).free >= _PLENTY_BYTES
+        )
+    except OSError:
+        return False
 
 
 def read_stamps(folder: str, began_s: float = 0.0) -> list[Stamp]:
@@ -161,9 +208,9 @@ def open_book(folder: str) -> Book:
     Book
     """
     try:
-        return _books[folder][threading.get_ident()]
+        return _books[folder][get_ident()]
     except KeyError:
-        book = _books.setdefault(folder, {})[threading.get_ident()] = Book(folder)
+        book = _books.setdefault(folder, {})[get_ident()] = Book(folder)
         return book
 
 
@@ -181,7 +228,7 @@ def note_ready(folder: str, began_s: float) -> None:
     if key in _ready:
         return
     _ready.add(key)
-    ended_s = time.perf_counter()
+    ended_s = perf_counter()
     with contextlib.suppress(FileNotFoundError):
         sheet = _Sheet(folder, "ready", _READY, 1)
         sheet.turn()
@@ -207,7 +254,7 @@ def _find_boot_s() -> float:
         return math.inf
     age_s = since_boot_s - ticks_s
     spent_s = time.process_time() + queued_s
-    return time.perf_counter() - age_s + min(spent_s, age_s)
+    return perf_counter() - age_s + min(spent_s, age_s)
 
 
 def _read(
@@ -255,13 +302,33 @@ class _Sheet:
 class Book:
     """The stamps of one thread, and what it has opened."""
 
+    __slots__ = (
+        "_begun",
+        "_cpu_began",
+        "_cpu_s",
+        "_end_s",
+        "_folder",
+        "_look_after_s",
+        "_map",
+        "_n_items",
+        "_next",
+        "_offset",
+        "_passage",
+        "_passages",
+        "_seen_s",
+        "_stamps",
+    )
+
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._stamps: _Sheet | None = None
         self._passages: _Sheet | None = None
-        self._at = self._next = 0
+        self._map: Any = None
+        self._offset = self._next = self._n_items = 0
+        # Begin and first item of the stamp that is being written.
+        self._begun = 0.0, 0
         self._end_s = -math.inf
-        self._cpu_began = self._seen_s = self._look_after_s = 0.0
+        self._cpu_began = self._cpu_s = self._seen_s = self._look_after_s = 0.0
         self._passage: list[Any] = []
 
     def write(self, func: Callable[[Any], Any], item: Any, first: int, n: int) -> Any:
@@ -270,36 +337,46 @@ class Book:
         Here stands what has to be done for each item, and no more: amid other work a
         line of Python takes a microsecond, as it has left the processor's caches.
         """
-        is_next = first == self._next and time.perf_counter() - self._end_s < _PAUSE_S
-        if not is_next:
+        if first != self._next or perf_counter() - self._end_s > _PAUSE_S:
             self._begin(first)
         try:
             return func(item)
         finally:
-            end_s = self._end_s = self._reals[self._at + 1] = time.perf_counter()
-            self._counts[self._at + 5] += n
             self._next = first + n
+            self._n_items += n
+            end_s = self._end_s = perf_counter()
             if end_s - self._seen_s > self._look_after_s:
                 self._look(end_s)
+            start_s, first = self._begun
+            _put(
+                self._map,
+                self._offset,
+                start_s,
+                end_s,
+                self._seen_s,
+                self._cpu_s,
+                first,
+                self._n_items,
+            )
 
     def _begin(self, first: int) -> None:
         """Begin another stamp; if the file is full, the last one goes on."""
         if self._stamps is None:
             self._stamps = _Sheet(self._folder, "stamps", _ENTRY, _MOST_ENTRIES)
-            view = memoryview(self._stamps.map)
-            self._reals, self._counts = view.cast("d"), view.cast("q")
+            self._map = self._stamps.map
         if self._stamps.turn():
-            self._at = (self._stamps.n_entries - 1) * _WORDS
+            self._offset = (self._stamps.n_entries - 1) * _ENTRY.size
             self._look_after_s = _CPU_FIRST_S
-            self._cpu_began = time.thread_time()
-            start_s = self._seen_s = time.perf_counter()
-            self._stamps.put(start_s, start_s, start_s, 0.0, first, 0)
+            self._n_items, self._cpu_s = 0, 0.0
+            self._cpu_began = thread_time()
+            self._seen_s = perf_counter()
+            self._begun = self._seen_s, first
 
     def _look(self, end_s: float) -> None:
         """Read the CPU clock at the end of an item."""
-        self._seen_s = self._reals[self._at + 2] = end_s
-        self._reals[self._at + 3] = time.thread_time() - self._cpu_began
-        self._look_after_s = min(end_s - self._reals[self._at], _CPU_EVERY_S)
+        self._seen_s = end_s
+        self._cpu_s = thread_time() - self._cpu_began
+        self._look_after_s = min(end_s - self._begun[0], _CPU_EVERY_S)
 
     def open(self, passage: list[Any]) -> None:
         """Write down what has been opened, in the order of `_PASSAGE`."""

@@ -80,14 +80,13 @@ class _Runner:
 
         Returns its start and first run together, and its second run.
         """
-        import tempfile
-
         from daskkit.backends.registry import parse_spec
+        from daskkit.comparison.books import make_folder
         from daskkit.comparison.stamps import stamp_workload
 
         assert self._workload is not None
         self.stop()
-        with tempfile.TemporaryDirectory(prefix="stamps-") as folder:
+        with make_folder() as folder:
             stamped = stamp_workload(self._workload, folder)
             gc.collect()
             began = time.perf_counter()

@@ -68,7 +68,7 @@ def stamp_workload(workload: Workload, folder: str) -> Workload:
     return dataclasses.replace(
         workload,
         func=_Stamped(workload.func, folder),
-        items=[_Item(i, item, folder) for i, item in enumerate(workload.items)],
+        items=[_number(i, item, folder) for i, item in enumerate(workload.items)],
         combine=None if workload.combine is None else _Unwrapped(workload.combine),
         vectorized=(
             None
@@ -113,25 +113,31 @@ class _Numbered:
     __slots__ = ("_folder", "_n_bytes", "number", "value")
     is_result = False
 
-    def __init__(
-        self, number: int, value: Any, folder: str, n_bytes: int | None = None
-    ) -> None:
+    def __init__(self, number: int, value: Any, folder: str, n_bytes: int) -> None:
         self.number, self.value = number, value
         self._folder, self._n_bytes = folder, n_bytes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._n_bytes is None:
-            self._n_bytes = size_of(self.value)
-        if self._n_bytes < _SMALL_BYTES:
-            return type(self), (self.number, self.value, self._folder, self._n_bytes)
         head = (type(self), self.number, self._folder, self._n_bytes)
         return _rebuild, (head, _Begin(), self.value, _End())
 
 
 class _Item(_Numbered):
-    """An item on its way to where it is executed."""
+    """A large item on its way to where it is executed."""
 
     __slots__ = ()
+
+
+def _number(number: int, item: Any, folder: str) -> tuple[int, Any] | _Item:
+    """Return an item with its number; a small one as what is pickled without Python."""
+    n_bytes = size_of(item)
+    if n_bytes < _SMALL_BYTES:
+        return number, item
+    return _Item(number, item, folder, n_bytes)
+
+
+def _number_of(item: tuple[int, Any] | _Item) -> int:
+    return item[0] if isinstance(item, tuple) else item.number
 
 
 class _Result(_Numbered):
@@ -194,12 +200,15 @@ class _Stamped:
     func: Callable[[Any], Any]
     folder: str
 
-    def __call__(self, item: _Item) -> Any:
-        book = open_book(self.folder)
-        result = book.write(self.func, item.value, item.number, 1)
-        if type(result) in _NUMBERS:
+    def __call__(self, item: tuple[int, Any] | _Item) -> Any:
+        if isinstance(item, tuple):
+            number, value = item
+        else:
+            number, value = item.number, item.value
+        result = open_book(self.folder).write(self.func, value, number, 1)
+        if type(result) in _NUMBERS or (n_bytes := size_of(result)) < _SMALL_BYTES:
             return result
-        return _Result(item.number, result, self.folder)
+        return _Result(number, result, self.folder, n_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_stamped, (_Begin(), self.func, self.folder)
@@ -222,8 +231,8 @@ class _StampedWhole:
     #: All of them.
     items: Any
 
-    def __call__(self, items: Sequence[_Item]) -> Any:
-        first = items[0].number if len(items) else 0
+    def __call__(self, items: Sequence[tuple[int, Any] | _Item]) -> Any:
+        first = _number_of(items[0]) if len(items) else 0
         part = self.items[first : first + len(items)]
         return open_book(self.folder).write(self.func, part, first, len(items))
 
