@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,7 +24,7 @@ ELEMENTS = st.one_of(
 )
 
 
-@given(st.lists(ELEMENTS))
+@given(st.one_of(st.lists(ELEMENTS), st.lists(st.lists(ELEMENTS).map(tuple))))
 def test_arrives_as_it_was(value):
     """Equal values of the same types, in the same order."""
     sent = dump_plain(value)
@@ -55,12 +57,25 @@ class Number(int):
     """An int that is more than one."""
 
 
+class Pair(NamedTuple):
+    """A tuple that is more than one."""
+
+    first: int
+    second: int
+
+
 @pytest.mark.parametrize(
     "value",
     [
         (1, 2),
-        [(1, 2)],
         [[1]],
+        [(1, [2])],
+        [((1, 2), 3)],
+        [(1, 2), 3],
+        [(1, Number(2))],
+        [Pair(1, 2)],
+        [(0,) * 5_001] * 2,
+        [("x" * 2**17, 1), ("y", "x" * 2**17)],
         [Number(1)],
         [1, len],
         [np.float64(0.5)],

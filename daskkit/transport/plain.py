@@ -1,4 +1,4 @@
-"""Lists of numbers and short texts, which travel without the care that others need.
+"""Lists of numbers, of short texts or of tuples of them, which travel with less care.
 
 Nothing in them can be shared, refers to a module, or runs code when it is rebuilt; so a
 pickle is all there is to it. `auto.pack` takes 0.3 ms of a lane that has just executed
@@ -7,11 +7,15 @@ items, and lanes answer some ten times a second.
 
 from __future__ import annotations
 
+import itertools
 import pickle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskkit.transport.auto import Packed, unpack
 from daskkit.transport.partition import Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Sent", "count_bytes", "dump_plain", "open_sent"]
 
@@ -26,7 +30,7 @@ _MOST, _MOST_BYTES = 10_000, 2**18
 
 
 def dump_plain(value: Any) -> bytes | None:
-    """Return a plain list or a range as bytes, None for anything else.
+    """Return a plain list, of tuples or not, or a range as bytes; None for others.
 
     Parameters
     ----------
@@ -42,6 +46,8 @@ def dump_plain(value: Any) -> bytes | None:
     --------
     >>> open_sent(dump_plain([1, None, "text"]))
     [1, None, 'text']
+    >>> open_sent(dump_plain([(1, "a"), (2, "b")]))
+    [(1, 'a'), (2, 'b')]
     >>> dump_plain([[1]]) is None
     True
     """
@@ -50,15 +56,26 @@ def dump_plain(value: Any) -> bytes | None:
     if type(value) not in _LISTS or len(value) > _MOST:
         return None
     kinds = set(map(type, value))
-    if not kinds <= _NUMBERS:
-        if not kinds <= _NUMBERS | _TEXTS:
+    elements = value
+    if kinds == {tuple}:
+        if sum(map(len, value)) > _MOST:
             return None
-        texts = value
-        if kinds & _NUMBERS:
-            texts = [element for element in value if type(element) in _TEXTS]
-        if sum(map(len, texts)) > _MOST_BYTES:
-            return None
+        elements = list(itertools.chain.from_iterable(value))
+        kinds = set(map(type, elements))
+    if not _are_plain(elements, kinds):
+        return None
     return pickle.dumps(value if type(value) is list else [*value], 5)
+
+
+def _are_plain(elements: Sequence[Any], kinds: set[type]) -> bool:
+    """Return whether elements of such types are numbers and short texts."""
+    if kinds <= _NUMBERS:
+        return True
+    if not kinds <= _NUMBERS | _TEXTS:
+        return False
+    if kinds & _NUMBERS:
+        elements = [element for element in elements if type(element) in _TEXTS]
+    return sum(map(len, elements)) <= _MOST_BYTES
 
 
 def open_sent(sent: Sent) -> Any:
