@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -251,3 +252,16 @@ def test_users_own_settings_are_kept():
     with dask.config.set({key: "50ms"}):
         assert key not in cluster_module._choose_pace()
     assert cluster_module._choose_pace()[key] == "500ms"
+
+
+def test_nothing_is_said_of_a_folder_that_is_gone(tmp_path, caplog):
+    """A start that is broken off leaves folders to the program's end, and ours is gone."""
+    logger = logging.getLogger("distributed.diskutils")
+    with dk.cluster(n_workers=1, processes=False), caplog.at_level("ERROR"):
+        for path in (tmp_path / "gone", tmp_path):
+            logger.error("Failed to remove %r (failed in %r): %s", str(path), len, "no")
+        logger.error("Could not acquire workspace lock on path: %s", tmp_path / "gone")
+    said = [one.getMessage() for one in caplog.records if one.name == logger.name]
+    assert len(said) == 2
+    assert str(tmp_path / "gone") not in said[0]
+    assert said[1].startswith("Could not acquire")

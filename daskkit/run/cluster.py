@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import errno
 import logging
+import os
 import socket
 import sys
 import warnings
@@ -357,6 +358,9 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
         # Who asks Dask for encryption has said how, and gets that.
         if not dask.config.get("distributed.comm.require-encryption"):
             options |= {"protocol": SCHEME, "security": SecretSecurity()}
+    # What a start that is broken off leaves goes with the folder; distributed looks for
+    # it again at the program's end.
+    logging.getLogger("distributed.diskutils").addFilter(_is_left)
     # Workers spill and lock here; distributed's own folder would stay behind.
     try:
         folder = stack.enter_context(watched_folder("daskkit-"))
@@ -427,6 +431,23 @@ def _reason(error: BaseException) -> str:
             break
         first = first.__cause__ or first.__context__
     return reason
+
+
+def _is_left(record: logging.LogRecord) -> bool:
+    """Return False for a message that something can't be removed which is gone.
+
+    Parameters
+    ----------
+    record : logging.LogRecord
+        Of distributed.diskutils.
+
+    Returns
+    -------
+    bool
+    """
+    is_failure = str(record.msg).startswith("Failed to remove")
+    path = record.args[0] if is_failure and isinstance(record.args, tuple) else None
+    return not isinstance(path, str) or os.path.lexists(path)
 
 
 def _close_quietly(local: Cluster) -> None:
