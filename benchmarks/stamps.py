@@ -13,7 +13,7 @@ changes from round to round.
 Items are pure Python and take about 5 ms, unless another length is given; those of the
 small samples take 0.5 to 33 ms, half of them less than 10. A stamp is some lines of
 Python for each item, which run anew after all caches have forgotten them: 3 us on some
-machines, 20 on others. So 2 % can be reached where items are shorter than 1 ms.
+machines, 60 on others. So 2 % can be exceeded where items are shorter than 5 ms.
 
 The ratio of wall times, stamped to unstamped, is taken in each round; the mean of each
 process's median should be 1.02 at most. That of the two unstamped ones tells how far a

@@ -47,9 +47,9 @@ _PASSAGE = struct.Struct("dddddd qqqqq")
 _READY = struct.Struct("d")
 # A file grows only as far as it is written.
 _MOST_ENTRIES = 65_536
-# Where a file has no disk: the first write to a page that was brought there, every few
-# seconds, costs a millisecond; 30 us of each item of 2 ms on average. Who writes where
-# nothing is left is ended by SIGBUS, so there has to be plenty.
+# Where a file has no disk: on one, some writes take far longer than others, 30 us on
+# average where one follows each item of 2 ms. Who writes where nothing is left is ended
+# by SIGBUS, so there has to be plenty.
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - in a private folder of a random name
 _PLENTY_BYTES = 2**30
 # Items with a shorter pause between them are one batch.
