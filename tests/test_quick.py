@@ -12,6 +12,7 @@ import pytest
 
 import daskkit as dk
 from daskkit.run import known
+from daskkit.run.call import Call
 from daskkit.run.job import Job
 from daskkit.run.quick import Comprehension, is_quick
 from daskkit.run.source import Window
@@ -67,21 +68,46 @@ def test_only_for_what_can_be_cut():
 
 
 @pytest.mark.parametrize("kind", ["list", "tuple", "range"])
-def test_heavy_items_after_trivial_ones_are_shared(shared_client, monkeypatch, kind):
+def test_heavy_items_after_trivial_ones_are_shared(
+    shared_client, monkeypatch, tmp_path, kind
+):
     """The calling thread had taken all items; what it has not begun goes to workers."""
+    here, elsewhere = os.getpid(), tmp_path / "elsewhere"
 
     def func(x):
         if x >= N:
-            deadline = time.perf_counter() + 0.02
-            while time.perf_counter() < deadline:
+            # By CPU time: by the clock, threads would pay, too. Workers may have to
+            # start yet, so there is no saying how many it takes.
+            until_s = time.thread_time() + 0.02
+            while time.thread_time() < until_s and not elsewhere.exists():
                 pass
+            if os.getpid() != here:
+                elsewhere.touch()
         return os.getpid()
 
     monkeypatch.setattr(known, "_known", OrderedDict())  # so that it is watched at once
-    pids = dk.map(func, KINDS[kind](N + 100))
-    assert len(pids) == N + 100
-    assert set(pids[:1000]) == {os.getpid()}
-    assert set(pids[-50:]) - {os.getpid()}
+    pids = dk.map(func, KINDS[kind](N + 1000))
+    assert len(pids) == N + 1000
+    assert set(pids[:1000]) == {here}
+    assert set(pids[N:]) - {here}
+
+
+def test_what_the_calling_thread_has_not_begun_is_given_back():
+    """Of its part, once that takes longer than it should and others have nothing."""
+    call = Call(Job(lambda x: gate.wait(), "wait"), range(100), where="auto")
+    gate = threading.Event()
+    call._here_size = 100
+    caller = threading.Thread(target=call.work_here)
+    caller.start()
+    while call.pilot.quick is None:
+        time.sleep(0.001)
+    call.cut_short(60.0)  # too early
+    assert call.source.n_left == 0
+    call.cut_short(0.0)
+    gate.set()
+    caller.join()
+    assert call.finish() == [True] * 100
+    assert call.pilot.sample[1] != [True] * 64  # in more than one part
 
 
 @pytest.mark.parametrize("kind", ["list", "tuple", "range"])

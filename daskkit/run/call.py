@@ -405,6 +405,15 @@ class Call:
             part = part.between(part.start, stop)
         return part, results, caught
 
+    def cut_short(self, age_s: float) -> None:
+        """Have what the calling thread has executed for so long end early, if it can.
+
+        What it has not begun is given back; from any thread.
+        """
+        quick = self.pilot.quick
+        if quick is not None and time.perf_counter() - self.pilot.part_began > age_s:
+            quick.cut()
+
     def _fit(self, part: Part, item_s: float, wall_s: float) -> int:
         """Return how many items the calling thread takes next, after a part."""
         here_s = _ALONE_S if self.is_alone else _HERE_S

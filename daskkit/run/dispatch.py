@@ -346,6 +346,8 @@ class Dispatcher:
                 if parts:
                     self._feed(lane)
                     break
+        if idle:
+            self._call.cut_short(_STEAL_LOOK_S)
 
     # Receiving.
 

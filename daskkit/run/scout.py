@@ -138,8 +138,12 @@ class Scout:
             if read_state(pilot.native_id) == "R" and not math.isnan(cpu_s):
                 # It doesn't wait, so others had the core for the rest of its time.
                 took_s = min(took_s, cpu_s - seen_cpu_s)
-            item_s = took_s / max(1, n_begun - n_before)
-            self._seen = quick, n_begun, now, item_s, cpu_s
+            if n_begun - n_before > 1:
+                item_s = took_s / (n_begun - n_before)
+                self._seen = quick, n_begun, now, item_s, cpu_s
+            else:
+                # Of an item that has not ended, a moment tells only that it isn't over.
+                item_s = max(item_s, took_s)
         return item_s
 
     def look_closer(

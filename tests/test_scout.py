@@ -1,0 +1,60 @@
+"""What an item costs is seen while it runs, and busy cores don't hide it."""
+
+from __future__ import annotations
+
+import pytest
+
+from daskkit.run import scout
+from daskkit.run.call import Call
+from daskkit.run.job import Job
+from daskkit.run.quick import Comprehension
+from daskkit.run.scout import Scout
+
+MS = 1e-3
+
+
+class Watched:
+    """A part whose items are looked at when the test says so."""
+
+    def __init__(self, monkeypatch):
+        call = Call(Job(abs, "abs"), range(1000), where="auto")
+        self._scout = Scout(call)
+        self._quick = Comprehension(abs, range(1000))
+        self._now = self._cpu_s = 0.0
+        monkeypatch.setattr(scout, "read_cpu_s", lambda _: self._cpu_s)
+        monkeypatch.setattr(scout, "read_state", lambda _: "R")
+
+    def look(self, n_new, wall_s, cpu_s):
+        """Return what an item takes, after some more have begun."""
+        for _ in range(n_new):
+            next(self._quick._iterator)
+        self._now += wall_s
+        self._cpu_s += cpu_s
+        return self._scout._watch_item_s(self._quick, self._now, 0.0)
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    return Watched(monkeypatch)
+
+
+def test_mean_of_those_that_began_since(watched):
+    """Heavy ones at the end don't vanish among all others."""
+    assert watched.look(400, 40 * MS, 40 * MS) == pytest.approx(0.1 * MS)
+    assert watched.look(4, 80 * MS, 80 * MS) == pytest.approx(20 * MS)
+    assert watched.look(50, 50 * MS, 50 * MS) == pytest.approx(1 * MS)
+
+
+def test_second_look_at_the_same_item_does_not_make_it_short(watched):
+    """Its thread had no core in between."""
+    assert watched.look(18, 360 * MS, 180 * MS) == pytest.approx(10 * MS)
+    assert watched.look(0, 5 * MS, 0.001 * MS) == pytest.approx(10 * MS)
+    assert watched.look(1, 5 * MS, 0.001 * MS) == pytest.approx(10 * MS)
+
+
+def test_item_that_does_not_end_gets_longer(watched):
+    """However many times it is looked at."""
+    watched.look(100, 10 * MS, 10 * MS)
+    watched.look(1, 20 * MS, 20 * MS)
+    assert watched.look(0, 30 * MS, 30 * MS) == pytest.approx(50 * MS)
+    assert watched.look(9, 450 * MS, 450 * MS) == pytest.approx(50 * MS)
