@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import time
+
 import pytest
 
-from daskkit.run import known
+import daskkit as dk
+from daskkit.run import known, scout
 from daskkit.run.call import Pilot
-from daskkit.run.known import Known
+from daskkit.run.feeder import Feeder
+from daskkit.run.known import Known, recall
+from daskkit.run.plan import Facts
 from daskkit.run.source import Part
 
 
@@ -51,3 +58,95 @@ def test_share_of_the_gil_is_known_for_such_items(monkeypatch):
     assert facts.gil_share(0.1) is None
     now[0] += 61.0
     assert facts.gil_share(0.001) is None
+
+
+def test_facts_are_known_for_such_items(monkeypatch):
+    """For a minute, for items of about that cost, and until they proved wrong."""
+    now = [100.0]
+    monkeypatch.setattr(known.time, "monotonic", lambda: now[0])
+    facts, noted = Known(), Facts(n_left=10, item_s=0.001)
+    assert facts.facts() is None
+    facts.note_shared(noted)
+    assert facts.facts() is facts.facts(0.002) is noted
+    assert facts.facts(0.1) is None
+    facts.note_shared(None)
+    assert facts.facts() is None
+    facts.note_shared(noted)
+    now[0] += 61.0
+    assert facts.facts() is None
+
+
+def test_functions_are_told_apart():
+    """By their code; objects of a type may do anything, so nothing is kept of them."""
+
+    class Adder:
+        def __call__(self, x):
+            return x + 1
+
+        def add(self, x):
+            return x + 1
+
+    assert recall(functools.partial(pow, 2)) is recall(pow) is not recall(abs)
+    assert recall(Adder().add) is recall(Adder().add)
+    assert recall(Adder()) is recall(Adder())
+    for func, is_kept in [(abs, True), (Adder().add, True), (Adder(), False)]:
+        recall(func).note_shared(Facts(n_left=10, item_s=0.001))
+        assert (recall(func).facts() is not None) == is_kept
+
+
+def _spin(item_s):
+    until_s = time.thread_time() + item_s
+    while time.thread_time() < until_s:
+        pass
+    return os.getpid()
+
+
+def _note_pickles(monkeypatch):
+    n_measured = []
+    measure = scout.measure_pickle
+
+    def noted(values):
+        n_measured.append(len(values))
+        return measure(values)
+
+    monkeypatch.setattr(scout, "measure_pickle", noted)
+    monkeypatch.setattr(known, "_known", known.OrderedDict())
+    return n_measured
+
+
+def test_second_call_of_a_function_does_not_measure_again(shared_client, monkeypatch):
+    """It gives items of the same cost to others at once; not those of another cost."""
+    n_measured = _note_pickles(monkeypatch)
+    first = dk.map(_spin, [0.004] * 100)
+    assert len(set(first)) > 1
+    assert n_measured
+    n_measured.clear()
+    second = dk.map(_spin, [0.004] * 100)
+    assert len(set(second)) > 1
+    assert not n_measured
+    dk.map(_spin, [0.0003] * 2000)
+    assert n_measured
+
+
+def test_long_items_of_a_known_function_leave_at_once(shared_client, monkeypatch):
+    """Workers have the others before the calling thread has done the first."""
+    _note_pickles(monkeypatch)
+    began = []
+    hand_over = Feeder._hand_over
+
+    def noted(self):
+        began.append(self._call.n_done)
+        hand_over(self)
+
+    monkeypatch.setattr(Feeder, "_hand_over", noted)
+    for _ in range(2):
+        dk.map(_spin, [0.15] * 4)
+    assert began == [0, 0]
+
+
+def test_items_that_have_become_trivial_stay_here(shared_client, monkeypatch):
+    """Whatever they have cost before."""
+    _note_pickles(monkeypatch)
+    assert len(set(dk.map(_spin, [0.01] * 50))) > 1
+    assert set(dk.map(_spin, [0.0] * 1000)) == {os.getpid()}
+    assert set(dk.map(_spin, [0.0] * 3)) == {os.getpid()}

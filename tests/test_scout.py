@@ -17,20 +17,20 @@ class Watched:
     """A part whose items are looked at when the test says so."""
 
     def __init__(self, monkeypatch):
-        call = Call(Job(abs, "abs"), range(1000), where="auto")
+        call = Call(Job(abs, "abs"), range(10_000), where="auto")
         self._scout = Scout(call)
-        self._quick = Comprehension(abs, range(1000))
+        self._quick = Comprehension(abs, range(10_000))
         self._now = self._cpu_s = 0.0
         monkeypatch.setattr(scout, "read_cpu_s", lambda _: self._cpu_s)
         monkeypatch.setattr(scout, "read_state", lambda _: "R")
 
-    def look(self, n_new, wall_s, cpu_s):
+    def look(self, n_new, wall_s, cpu_s, *, is_amid=False):
         """Return what an item takes, after some more have begun."""
         for _ in range(n_new):
             next(self._quick._iterator)
         self._now += wall_s
         self._cpu_s += cpu_s
-        return self._scout._watch_item_s(self._quick, self._now, 0.0)
+        return self._scout._watch_item_s(self._quick, self._now, 0.0, is_amid=is_amid)
 
 
 @pytest.fixture
@@ -58,3 +58,12 @@ def test_item_that_does_not_end_gets_longer(watched):
     watched.look(1, 20 * MS, 20 * MS)
     assert watched.look(0, 30 * MS, 30 * MS) == pytest.approx(50 * MS)
     assert watched.look(9, 450 * MS, 450 * MS) == pytest.approx(50 * MS)
+
+
+def test_decision_makes_no_item_dearer(watched):
+    """The calling thread waits for the GIL meanwhile, or for a core; it can do less."""
+    assert watched.look(100, 10 * MS, 10 * MS) == pytest.approx(0.1 * MS)
+    assert watched.look(1, 5 * MS, 5 * MS, is_amid=True) == pytest.approx(0.1 * MS)
+    assert watched.look(5, 5 * MS, 5 * MS, is_amid=True) == pytest.approx(0.1 * MS)
+    cheaper_s = watched.look(1000, 5 * MS, 5 * MS, is_amid=True)
+    assert cheaper_s == pytest.approx(0.005 * MS)

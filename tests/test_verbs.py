@@ -21,7 +21,7 @@ import pytest
 
 import daskkit as dk
 from daskkit.run import dispatch, feeder, known, scout, workers
-from daskkit.run.parking import has_parked, take_parked
+from daskkit.run.parking import count_parked, take_parked
 from daskkit.run.plan import Means
 from daskkit.run.scout import Scout
 from daskkit.transport.errors import UnpicklableError
@@ -867,7 +867,7 @@ def test_lanes_are_used_again(shared_client):
         assert lane.pid in shared_client.run(os.getpid).values()
         lane.close()
     dk.map(_busy, range(300), where="cluster")
-    assert has_parked(shared_client)
+    assert count_parked(shared_client)
     pids = set(dk.map(_pid, range(300), where="cluster"))
     assert pids <= set(shared_client.run(os.getpid).values())
     lanes = take_parked(shared_client)
@@ -882,8 +882,8 @@ def test_lanes_of_a_closed_cluster_are_gone():
     for _ in range(2):
         with dk.cluster(n_workers=1) as client:
             assert dk.map(_busy, range(50), where="cluster") == list(range(50))
-            assert has_parked(client)
-        assert not has_parked(client)
+            assert count_parked(client)
+        assert not count_parked(client)
 
 
 @pytest.mark.slow

@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
+    "PAUSE_S",
     "Book",
     "make_folder",
     "note_ready",
     "open_book",
+    "open_books",
+    "put_stamp",
     "read_passages",
     "read_ready",
     "read_stamps",
@@ -39,7 +42,7 @@ __all__ = [
 
 # Begin, end, when the CPU clock was read last, CPU seconds by then; first item, items.
 _ENTRY = struct.Struct("dddd qq")
-_put = _ENTRY.pack_into
+put_stamp = _ENTRY.pack_into
 # Packed and opened: begin, end, seconds each; first item, items, bytes, the packing
 # process, whether these are results.
 _PASSAGE = struct.Struct("dddddd qqqqq")
@@ -53,7 +56,7 @@ _MOST_ENTRIES = 65_536
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - in a private folder of a random name
 _PLENTY_BYTES = 2**30
 # Items with a shorter pause between them are one batch.
-_PAUSE_S = 0.0001
+PAUSE_S = 0.0001
 # Asking for CPU seconds is a system call: 1 us in a loop of nothing else, but 6 to 11
 # amid other work. So of many items that follow each other not all are asked after: the
 # first that takes as long as this, and then at growing intervals up to the other.
@@ -208,9 +211,9 @@ def open_book(folder: str) -> Book:
     Book
     """
     try:
-        return _books[folder][get_ident()]
+        return open_books[folder][get_ident()]
     except KeyError:
-        book = _books.setdefault(folder, {})[get_ident()] = Book(folder)
+        book = open_books.setdefault(folder, {})[get_ident()] = Book(folder)
         return book
 
 
@@ -262,7 +265,7 @@ def _read(
 ) -> Iterator[tuple[Path, tuple[Any, ...]]]:
     """Yield the entries of all files of a kind, with their paths."""
     # The next item of a thread opens another.
-    _books.pop(folder, None)
+    open_books.pop(folder, None)
     for path in Path(folder).glob(f"*.{kind}"):
         content = path.read_bytes()
         whole = content[: len(content) // form.size * form.size]
@@ -303,80 +306,76 @@ class Book:
     """The stamps of one thread, and what it has opened."""
 
     __slots__ = (
-        "_begun",
         "_cpu_began",
-        "_cpu_s",
-        "_end_s",
         "_folder",
-        "_look_after_s",
-        "_map",
-        "_n_items",
-        "_next",
-        "_offset",
         "_passage",
         "_passages",
-        "_seen_s",
         "_stamps",
+        "begun",
+        "cpu_s",
+        "end_s",
+        "look_after_s",
+        "map",
+        "n_items",
+        "next",
+        "offset",
+        "seen_s",
     )
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._stamps: _Sheet | None = None
         self._passages: _Sheet | None = None
-        self._map: Any = None
-        self._offset = self._next = self._n_items = 0
+        self.map: Any = None
+        self.offset = self.next = self.n_items = 0
         # Begin and first item of the stamp that is being written.
-        self._begun = 0.0, 0
-        self._end_s = -math.inf
-        self._cpu_began = self._cpu_s = self._seen_s = self._look_after_s = 0.0
+        self.begun = 0.0, 0
+        self.end_s = -math.inf
+        self._cpu_began = self.cpu_s = self.seen_s = self.look_after_s = 0.0
         self._passage: list[Any] = []
 
     def write(self, func: Callable[[Any], Any], item: Any, first: int, n: int) -> Any:
-        """Return ``func(item)``, and write down how long that took.
-
-        Here stands what has to be done for each item, and no more: amid other work a
-        line of Python takes a microsecond, as it has left the processor's caches.
-        """
-        if first != self._next or perf_counter() - self._end_s > _PAUSE_S:
-            self._begin(first)
+        """Return ``func(item)``, and write down how long that took."""
+        if first != self.next or perf_counter() - self.end_s > PAUSE_S:
+            self.begin(first)
         try:
             return func(item)
         finally:
-            self._next = first + n
-            self._n_items += n
-            end_s = self._end_s = perf_counter()
-            if end_s - self._seen_s > self._look_after_s:
-                self._look(end_s)
-            start_s, first = self._begun
-            _put(
-                self._map,
-                self._offset,
+            self.next = first + n
+            self.n_items += n
+            end_s = self.end_s = perf_counter()
+            if end_s - self.seen_s > self.look_after_s:
+                self.look(end_s)
+            start_s, first = self.begun
+            put_stamp(
+                self.map,
+                self.offset,
                 start_s,
                 end_s,
-                self._seen_s,
-                self._cpu_s,
+                self.seen_s,
+                self.cpu_s,
                 first,
-                self._n_items,
+                self.n_items,
             )
 
-    def _begin(self, first: int) -> None:
+    def begin(self, first: int) -> None:
         """Begin another stamp; if the file is full, the last one goes on."""
         if self._stamps is None:
             self._stamps = _Sheet(self._folder, "stamps", _ENTRY, _MOST_ENTRIES)
-            self._map = self._stamps.map
+            self.map = self._stamps.map
         if self._stamps.turn():
-            self._offset = (self._stamps.n_entries - 1) * _ENTRY.size
-            self._look_after_s = _CPU_FIRST_S
-            self._n_items, self._cpu_s = 0, 0.0
+            self.offset = (self._stamps.n_entries - 1) * _ENTRY.size
+            self.look_after_s = _CPU_FIRST_S
+            self.n_items, self.cpu_s = 0, 0.0
             self._cpu_began = thread_time()
-            self._seen_s = perf_counter()
-            self._begun = self._seen_s, first
+            self.seen_s = perf_counter()
+            self.begun = self.seen_s, first
 
-    def _look(self, end_s: float) -> None:
+    def look(self, end_s: float) -> None:
         """Read the CPU clock at the end of an item."""
-        self._seen_s = end_s
-        self._cpu_s = thread_time() - self._cpu_began
-        self._look_after_s = min(end_s - self._begun[0], _CPU_EVERY_S)
+        self.seen_s = end_s
+        self.cpu_s = thread_time() - self._cpu_began
+        self.look_after_s = min(end_s - self.begun[0], _CPU_EVERY_S)
 
     def open(self, passage: list[Any]) -> None:
         """Write down what has been opened, in the order of `_PASSAGE`."""
@@ -387,8 +386,8 @@ class Book:
             bool(last)
             and passage[6] == last[6] + last[7]
             and passage[9:] == last[9:]
-            and passage[0] - last[1] < _PAUSE_S
-            and passage[3] - last[4] < _PAUSE_S
+            and passage[0] - last[1] < PAUSE_S
+            and passage[3] - last[4] < PAUSE_S
         )
         if is_next:
             last[1], last[4] = passage[1], passage[4]
@@ -401,9 +400,9 @@ class Book:
 
 # By folder and thread: `threading.local` takes twice as long. A thread that comes after
 # another's end can get its number, and goes on in its book.
-_books: dict[str, dict[int, Book]] = {}
+open_books: dict[str, dict[int, Book]] = {}
 # A forked child has books of its own. To ask for each item in which process it is would
 # be a system call.
-os.register_at_fork(after_in_child=_books.clear)
+os.register_at_fork(after_in_child=open_books.clear)
 # Processes and folders of which it is known when they had the function.
 _ready: set[tuple[int, str]] = set()

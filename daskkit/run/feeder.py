@@ -13,6 +13,7 @@ from daskkit.run.forks import can_fork
 from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.mailbox import Mailbox
 from daskkit.run.news import News
+from daskkit.run.parking import count_parked
 from daskkit.run.plan import Means, count_threads, forecast, is_worth_a_look
 from daskkit.run.probation import SHORT_S, Probation, judge
 from daskkit.run.probe import quick_switching
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from daskkit.run.call import Call
     from daskkit.run.dispatch import Dispatcher
     from daskkit.run.lanes import ProcessLane
-    from daskkit.run.plan import Facts
+    from daskkit.run.plan import Facts, Forecast
     from daskkit.run.workers import Workers
 
 __all__ = ["Feeder"]
@@ -37,6 +38,8 @@ __all__ = ["Feeder"]
 # The first look at the caller: long enough for the clock, short beside a hand-over.
 _LOOK_S = 0.003
 _LONG_LOOK_S = 0.02
+# The same where an earlier call has shown what items cost: it need but be no other.
+_KNOWN_LOOK_S = 0.0003
 # How large a result is makes a difference; for a first item that ends by then, the
 # decision waits.
 _FIRST_ITEM_S = 0.02
@@ -105,7 +108,11 @@ class Feeder:
         self._deciding = threading.Lock()
         self._decides_since_s = math.inf
         self._is_letting_in = False
+        self._decided = threading.Event()
         self._scout = Scout(call, only_look=only_look)
+        if self._scout.earlier is not None:
+            quarter_s = self._scout.earlier.item_s / 4
+            self._first_look_s = min(_LOOK_S, max(_KNOWN_LOOK_S, quarter_s))
 
     # What the caller calls.
 
@@ -123,6 +130,8 @@ class Feeder:
         first_s = self._scout.known.first_s
         if self._only_look or first_s is None or first_s > self._first_look_s:
             self._scout.begin_to_watch()
+            if self._scout.earlier is not None:
+                self._hurry()  # it is as good as decided
             self._watch()
 
     @property
@@ -182,6 +191,8 @@ class Feeder:
                 self._hurry()
                 if self._thread is None:
                     self._start_thread()
+            if self._scout.earlier is not None:
+                self._decided.wait(_YIELD_S)
         elif since_s > _WATCH_S or self._call.is_alone:
             self._watch()
 
@@ -196,6 +207,7 @@ class Feeder:
     @contextlib.contextmanager
     def _caller_works(self) -> Iterator[None]:
         """Have the caller go on with its items amid a decision, to be watched at it."""
+        self._decided.set()
         self._deciding.release()
         try:
             until_s = time.perf_counter() + _YIELD_S
@@ -230,7 +242,8 @@ class Feeder:
         look_s = max(0.0, self._first_look_s - since_s)
         while not self._gate.acquire(timeout=look_s):
             since_s = time.perf_counter() - pilot.began
-            if pilot.n_items == 0 and since_s < _FIRST_ITEM_S:
+            is_known = self._scout.earlier is not None
+            if pilot.n_items == 0 and since_s < _FIRST_ITEM_S and not is_known:
                 look_s = _FIRST_ITEM_S - since_s
                 continue
             if self._may_pay():
@@ -283,6 +296,7 @@ class Feeder:
         except BaseException as error:  # noqa: BLE001 - the caller raises it
             self._call.fail(error)
         finally:
+            self._decided.set()
             if not self._is_suspended:
                 self._let_go()
 
@@ -329,6 +343,7 @@ class Feeder:
                 self._decides_since_s = time.perf_counter()
                 with self._deciding:
                     self._decide()
+                self._decided.set()
                 if self._only_look:
                     return
             self._await_fork()
@@ -384,38 +399,44 @@ class Feeder:
             return
         means = self._scout.find_means()
         facts = self._scout.look_closer(facts, means, self._caller_works)
-        # Which has taken some milliseconds, and more where cores are busy.
-        latest = self._scout.gather_facts()
-        facts = facts._replace(
-            n_left=latest.n_left, item_s=latest.item_s, cpu_share=latest.cpu_share
-        )
         self._look_s *= 2
         self._next_look_s = time.perf_counter() + max(self._look_s, left_s)
+        if not self._only_look and not is_worth_a_look(facts, self._n_cores):
+            return  # they have turned out to be cheaper than they seemed
         best = forecast(facts, means)
-        if self._scout.obstacle is not None and best.way == "inline":
-            others = facts._replace(obstacle=None)
-            if forecast(others, means).way == "processes":
-                call.obstacle = self._scout.obstacle
+        self._note_obstacle(facts, means, best)
         call.pilot.facts, call.pilot.means = facts, means
         call.pilot.forecast = best
-        quick = call.pilot.quick
-        if quick is not None and best.way != "inline":
-            quick.cut()  # the items were not as trivial as they seemed
-            call.pilot.item_s = facts.item_s
+        if best.way != "inline":
+            self._stop_caller(best, facts.item_s)
+        self._scout.note_choice(facts, means, best)
         if self._only_look:
             with call.changed:
                 call.changed.notify_all()
         elif best.way == "threads":
-            needs_cpu = facts.cpu_share > 0.5  # noqa: PLR2004 - mostly
-            now = time.perf_counter()
-            cpu_s = time.process_time()
-            self._probation = Probation(
-                now, call.n_done, facts.item_s, needs_cpu, cpu_s
-            )
-            self._next_look_s = now + max(SHORT_S, 3 * facts.item_s)
-            call.help(best.n_threads)
+            self._try_threads(facts, best.n_threads)
         elif best.way == "processes":
             self._hand_over()
+
+    def _stop_caller(self, best: Forecast, item_s: float) -> None:
+        """Have the caller look up, and wait if workers are about to begin.
+
+        They begin in a millisecond if nobody else wants the GIL, and in five otherwise.
+        """
+        call = self._call
+        if best.way == "processes" and not self._only_look and call.client is not None:
+            call.is_paused = count_parked(call.client) >= self._n_cores
+        quick = call.pilot.quick
+        if quick is not None:
+            quick.cut()  # the items were not as trivial as they seemed
+            call.pilot.item_s = item_s
+
+    def _note_obstacle(self, facts: Facts, means: Means, best: Forecast) -> None:
+        """Keep what alone is in the way of processes, so that the user hears of it."""
+        if self._scout.obstacle is not None and best.way == "inline":
+            others = facts._replace(obstacle=None)
+            if forecast(others, means).way == "processes":
+                self._call.obstacle = self._scout.obstacle
 
     def _is_settled(self, facts: Facts) -> bool:
         """Return whether items that cost no more than these were left to the caller."""
@@ -429,6 +450,16 @@ class Feeder:
             and facts.cpu_share > seen.cpu_share - _SAME_SHARE
         )
 
+    def _try_threads(self, facts: Facts, n_threads: int) -> None:
+        """Have threads of this process help, and look soon whether they do."""
+        call, now = self._call, time.perf_counter()
+        needs_cpu = facts.cpu_share > 0.5  # noqa: PLR2004 - mostly
+        self._probation = Probation(
+            now, call.n_done, facts.item_s, needs_cpu, time.process_time()
+        )
+        self._next_look_s = now + max(SHORT_S, 3 * facts.item_s)
+        call.help(n_threads)
+
     def _judge_threads(self) -> None:
         """Send threads away that don't bring what they promised."""
         assert self._probation is not None
@@ -441,6 +472,7 @@ class Feeder:
             self._next_look_s = math.inf
         else:
             self._scout.known.note_failure(before.item_s)
+            self._scout.known.note_shared(None)
             call.stop_helping()
             self._probation = None
 
@@ -452,6 +484,7 @@ class Feeder:
         n_cores = self._dispatcher.measure_use()
         if n_cores is not None and n_cores < 1 and not self._scout.processes_failed:
             self._scout.processes_failed = True
+            self._scout.known.note_shared(None)
             self._dispatcher.retire(list(self._dispatcher.lanes))
 
     # Bringing in lanes.

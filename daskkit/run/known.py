@@ -6,10 +6,14 @@ the user's but the function's code.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from daskkit.run.plan import Facts
 
 __all__ = ["Known", "recall"]
 
@@ -22,15 +26,65 @@ _known: OrderedDict[Any, Known] = OrderedDict()
 
 
 class Known:
-    """What is known of a function; changed by whoever finds out more."""
+    """What is known of a function; changed by whoever finds out more.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    of_type : bool, default False
+        Whether it is known of all objects of a type, which may hold anything.
+    """
+
+    def __init__(self, *, of_type: bool = False) -> None:
+        self._of_type = of_type
         #: Seconds that its first item took the last time; None before.
         self.first_s: float | None = None
         # When threads brought nothing, and what an item took then.
         self._failure: tuple[float, float] | None = None
         # When its share of the GIL was measured, what an item took then, and the share.
         self._gil: tuple[float, float, float] | None = None
+        # When others than the caller were the better choice, and the facts.
+        self._shared: tuple[float, Facts] | None = None
+
+    def note_shared(self, facts: Facts | None) -> None:
+        """Note why items were given to others, or that this brought nothing.
+
+        Parameters
+        ----------
+        facts : Facts or None
+            None to forget what was noted.
+        """
+        if facts is None or self._of_type:
+            self._shared = None
+        else:
+            self._shared = time.monotonic(), facts
+
+    def facts(self, item_s: float | None = None) -> Facts | None:
+        """Return what made others the better choice the last time.
+
+        Parameters
+        ----------
+        item_s : float, optional
+            Seconds of an item; None if nothing of it is known.
+
+        Returns
+        -------
+        Facts or None
+            None if there is no such thing, see `have_threads_failed`.
+
+        Examples
+        --------
+        >>> from daskkit.run.plan import Facts
+        >>> known = Known()
+        >>> known.note_shared(Facts(n_left=10, item_s=0.001))
+        >>> known.facts(0.002).n_left, known.facts(0.1)
+        (10, None)
+        """
+        if self._shared is None:
+            return None
+        since_s, facts = self._shared
+        if item_s is None:
+            item_s = facts.item_s
+        return facts if _still_holds(since_s, facts.item_s, item_s) else None
 
     def note_failure(self, item_s: float) -> None:
         """Note that threads brought nothing, as items hold the GIL.
@@ -109,7 +163,8 @@ def recall(func: Any) -> Known:
     Parameters
     ----------
     func : callable
-        Python functions of the same code are one: a lambda that is made for each call.
+        Python functions of the same code are one: a lambda that is made for each call,
+        and whatever arguments `functools.partial` has bound.
 
     Returns
     -------
@@ -120,12 +175,15 @@ def recall(func: Any) -> Known:
     >>> recall(lambda x: x).first_s is None
     True
     """
-    key = getattr(func, "__code__", None) or (
-        getattr(func, "__module__", None),
-        getattr(func, "__qualname__", None) or type(func).__qualname__,
-    )
+    while isinstance(func, functools.partial):
+        func = func.func
+    key = getattr(func, "__code__", None)
+    of_type = key is None and getattr(func, "__qualname__", None) is None
+    if key is None:
+        named = type(func) if of_type else func
+        key = getattr(named, "__module__", None), named.__qualname__
     with _lock:
-        known = _known.pop(key, None) or Known()
+        known = _known.pop(key, None) or Known(of_type=of_type)
         _known[key] = known
         while len(_known) > _MOST:
             _known.popitem(last=False)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from daskkit.run.board import Board
     from daskkit.run.link import Link
 
-__all__ = ["Parked", "close_parked", "has_parked", "park", "take_parked"]
+__all__ = ["Parked", "close_parked", "count_parked", "park", "take_parked"]
 
 
 class Parked(NamedTuple):
@@ -94,8 +94,8 @@ def take_parked(client: Client) -> list[Parked]:
     return alive
 
 
-def has_parked(client: Client) -> bool:
-    """Return whether lanes of a client wait.
+def count_parked(client: Client) -> int:
+    """Return how many lanes of a client wait.
 
     Parameters
     ----------
@@ -104,9 +104,9 @@ def has_parked(client: Client) -> bool:
 
     Returns
     -------
-    bool
+    int
     """
-    return bool(_parked.get(client))
+    return len(_parked.get(client, ()))
 
 
 def close_parked(client: Client) -> None:

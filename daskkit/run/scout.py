@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
 
 from daskkit.run.clocks import read_cpu_s, read_queued_s, read_state
 from daskkit.run.forks import can_fork
 from daskkit.run.known import recall
-from daskkit.run.parking import has_parked
+from daskkit.run.parking import count_parked
 from daskkit.run.plan import Facts, Means, forecast, least_gil_share
 from daskkit.run.probe import Pickled, measure_gil_share, measure_pickle
 from daskkit.run.session import find_workers
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from daskkit.run.call import Call
+    from daskkit.run.plan import Forecast
     from daskkit.run.quick import Comprehension
 
 __all__ = ["Scout"]
@@ -62,6 +64,10 @@ class Scout:
         #: Whether processes were tried and brought nothing.
         self.processes_failed = False
         self.known = recall(call.job.func)
+        #: What was found out in an earlier call, if that is of use.
+        self.earlier = None if only_look else self.known.facts()
+        # Whether what is sent was taken for what it was then, and not measured.
+        self._has_remembered = False
         self._gil_share: float | None = None
         self._soonest_s: float | None = None
         self._func_bytes = 0.0
@@ -87,8 +93,12 @@ class Scout:
         share = queued_s / max(time.perf_counter() - since_s, 1e-9)
         return 0.0 if math.isnan(share) else min(1.0, share)
 
-    def gather_facts(self) -> Facts:
-        """Return what is known of the items, the one that is running included."""
+    def gather_facts(self, *, is_amid: bool = False) -> Facts:
+        """Return what is known of the items, the one that is running included.
+
+        `is_amid` says that a decision has kept the calling thread from its items since
+        it was looked at last, which makes them no dearer.
+        """
         call, pilot = self._call, self._call.pilot
         now = time.perf_counter()
         part, began = pilot.part, pilot.part_began
@@ -97,7 +107,7 @@ class Scout:
         if quick is not None and part is not None and n_left is not None:
             n_begun = quick.n_begun
             n_left += len(part.items) - n_begun
-            watched_s = self._watch_item_s(quick, now, began)
+            watched_s = self._watch_item_s(quick, now, began, is_amid=is_amid)
             # A few short items may have been disturbed; these are many more.
             item_s = watched_s if n_begun > pilot.n_items else max(item_s, watched_s)
         elif part is not None:
@@ -108,6 +118,9 @@ class Scout:
             wall_s = now - pilot.began
             cpu_s = read_cpu_s(pilot.thread_id) - pilot.cpu_began
             item_s *= 2
+            if self.earlier is not None:
+                item_s = max(item_s, self.earlier.item_s)
+                cpu_s = self.earlier.cpu_share * wall_s
         if n_left is None:
             n_left = max(1, call.n_done)
         # An item doesn't wait while its thread does, for a core that others have.
@@ -123,7 +136,9 @@ class Scout:
             processes_failed=self.processes_failed,
         )
 
-    def _watch_item_s(self, quick: Comprehension, now: float, began: float) -> float:
+    def _watch_item_s(
+        self, quick: Comprehension, now: float, began: float, *, is_amid: bool = False
+    ) -> float:
         """Return what an item of a part takes that runs, since it was looked at last.
 
         The average of all that have begun would hide a few heavy ones at the end.
@@ -139,9 +154,10 @@ class Scout:
                 # It doesn't wait, so others had the core for the rest of its time.
                 took_s = min(took_s, cpu_s - seen_cpu_s)
             if n_begun - n_before > 1:
-                item_s = took_s / (n_begun - n_before)
+                new_s = took_s / (n_begun - n_before)
+                item_s = min(item_s, new_s) if is_amid else new_s
                 self._seen = quick, n_begun, now, item_s, cpu_s
-            else:
+            elif not is_amid:
                 # Of an item that has not ended, a moment tells only that it isn't over.
                 item_s = max(item_s, took_s)
         return item_s
@@ -159,7 +175,7 @@ class Scout:
         """
         if self.obstacle is None:
             try:
-                self._measure_pickles(knows_items=means.knows_items)
+                self._measure_pickles(facts.item_s, knows_items=means.knows_items)
             except TransportError as error:
                 self.obstacle = str(error)
         facts = facts._replace(obstacle=self.obstacle, func_bytes=self._func_bytes)
@@ -184,7 +200,11 @@ class Scout:
                         self._measure_gil_share()
         if self._gil_share is not None:
             facts = facts._replace(gil_share=self._gil_share)
-        return facts
+        # All that has taken some milliseconds, and more where cores are busy.
+        latest = self.gather_facts(is_amid=True)
+        return facts._replace(
+            n_left=latest.n_left, item_s=latest.item_s, cpu_share=latest.cpu_share
+        )
 
     def _measure_gil_share(self) -> None:
         """Measure how long the calling thread holds the GIL, if that can be seen."""
@@ -197,11 +217,17 @@ class Scout:
         if share > _HOLDS_GIL:
             self.known.note_failure(pilot.item_s)
 
-    def _measure_pickles(self, *, knows_items: bool) -> None:
+    def _measure_pickles(self, item_s: float, *, knows_items: bool) -> None:
         """Measure what would be sent; raises TransportError if something can't be."""
-        if not knows_items and not self._func_bytes:
-            self._func_bytes = float(wire.dump(self._call.job).n_bytes)
-        pilot = self._call.pilot
+        job, pilot = self._call.job, self._call.pilot
+        earlier = None if self._only_look else self.known.facts(item_s)
+        needs_func = earlier is None or job.each is not None or _captures(job.func)
+        if needs_func and not knows_items and not self._func_bytes:
+            self._func_bytes = float(wire.dump(job).n_bytes)
+        if earlier is not None:
+            self._has_remembered = True
+            self._pickles = _remember_pickles(earlier)
+            return
         items, results = pilot.sample
         part = pilot.part
         if not len(results) and part is not None:
@@ -211,6 +237,12 @@ class Scout:
             measure_pickle(items) if needs_items else Pickled(),
             measure_pickle(results) if len(results) else Pickled(),
         )
+
+    def note_choice(self, facts: Facts, means: Means, best: Forecast) -> None:
+        """Keep what was measured for later calls, if others are the better choice."""
+        was_measured = not (self._has_remembered or means.knows_items)
+        if best.way != "inline" and was_measured:
+            self.known.note_shared(facts)
 
     @property
     def soonest_s(self) -> float:
@@ -226,7 +258,7 @@ class Scout:
         call = self._call
         client = call.client
         if client is not None and client.status == "running":
-            is_connected = has_parked(client)
+            is_connected = count_parked(client) > 0
             ready_s = _READY_PARKED_S if is_connected else _READY_CLUSTER_S
             # Asking takes some milliseconds.
             max_age_s = math.inf if is_connected else _KNOWN_S
@@ -242,3 +274,22 @@ class Scout:
         else:
             knows, ready_s = False, _READY_SPAWN_S
         return Means(self._n_cores, self._n_cores, ready_s, knows, workers=name)
+
+
+def _captures(func: Any) -> bool:
+    """Return whether a function may hold more than its code: a closure, a method.
+
+    Examples
+    --------
+    >>> _captures(_captures), _captures([].append)
+    (False, True)
+    """
+    return type(func) is not FunctionType or func.__closure__ is not None
+
+
+def _remember_pickles(facts: Facts) -> tuple[Pickled, Pickled]:
+    """Return what it costs to send an argument and a result, as it did once."""
+    return (
+        Pickled(facts.argument_dump_s, facts.argument_load_s, facts.argument_bytes),
+        Pickled(facts.result_dump_s, facts.result_load_s, facts.result_bytes),
+    )
