@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
+import threading
 import time
 
 import pytest
@@ -150,3 +152,15 @@ def test_items_that_have_become_trivial_stay_here(shared_client, monkeypatch):
     assert len(set(dk.map(_spin, [0.01] * 50))) > 1
     assert set(dk.map(_spin, [0.0] * 1000)) == {os.getpid()}
     assert set(dk.map(_spin, [0.0] * 3)) == {os.getpid()}
+
+
+def test_function_that_can_no_longer_be_pickled_stays_here(shared_client, monkeypatch):
+    """Its globals aren't looked at again before workers get them; it is no error."""
+    _note_pickles(monkeypatch)
+    names = {"__name__": "nowhere", "os": os, "time": time, "guard": None}
+    lines = inspect.getsource(_spin).replace("return", "guard; return")
+    exec(lines, names)
+    assert len(set(dk.map(names["_spin"], [0.005] * 60))) > 1
+    names["guard"] = threading.Lock()
+    with pytest.warns(RuntimeWarning, match="lock"):
+        assert set(dk.map(names["_spin"], [0.005] * 60)) == {os.getpid()}

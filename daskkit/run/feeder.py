@@ -492,8 +492,17 @@ class Feeder:
     def _hand_over(self) -> None:
         """Open lanes at a cluster, or have children made."""
         self._has_handed_over = True
-        client = self._call.client
+        call, client = self._call, self._call.client
         if client is not None:
+            try:
+                self._prepare().pack_job()
+            except TransportError as error:
+                if call.where == "cluster" or call.job.timeout is not None:
+                    raise
+                # It was another function that could be sent a call ago.
+                call.obstacle, call.is_paused = str(error), False
+                self._cannot_start(error)
+                return
             self._open_workers(client)
         else:
             self._find_children(self._n_cores)
