@@ -12,8 +12,9 @@ import pytest
 
 import daskkit as dk
 from daskkit.run import known, scout
-from daskkit.run.call import Pilot
+from daskkit.run.call import Call, Pilot
 from daskkit.run.feeder import Feeder
+from daskkit.run.job import Job
 from daskkit.run.known import Known, recall
 from daskkit.run.plan import Facts
 from daskkit.run.source import Part
@@ -128,6 +129,15 @@ def test_second_call_of_a_function_does_not_measure_again(shared_client, monkeyp
     assert not n_measured
     dk.map(_spin, [0.0003] * 2000)
     assert n_measured
+
+
+def test_short_call_of_a_known_function_is_left_alone(monkeypatch):
+    """To look at it sooner would cost more than it could bring."""
+    monkeypatch.setattr(known, "_known", known.OrderedDict())
+    recall(_spin).note_shared(Facts(n_left=100, item_s=0.004))
+    for n_items, is_of_use in [(5, False), (100, True)]:
+        call = Call(Job(_spin, "_spin"), [0.004] * n_items, where="auto")
+        assert (Feeder(call)._scout.earlier is not None) == is_of_use
 
 
 def test_long_items_of_a_known_function_leave_at_once(shared_client, monkeypatch):

@@ -110,9 +110,14 @@ class Feeder:
         self._is_letting_in = False
         self._decided = threading.Event()
         self._scout = Scout(call, only_look=only_look)
-        if self._scout.earlier is not None:
-            quarter_s = self._scout.earlier.item_s / 4
+        earlier, n_left = self._scout.earlier, call.source.n_left
+        if earlier is not None and (
+            n_left is None or n_left * earlier.item_s > _SOON_S
+        ):
+            quarter_s = earlier.item_s / 4
             self._first_look_s = min(_LOOK_S, max(_KNOWN_LOOK_S, quarter_s))
+        else:
+            self._scout.earlier = None
 
     # What the caller calls.
 
