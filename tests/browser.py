@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 _SIZE = 1200, 900
+_PATIENCE_S = 90
 
 _ARGUMENTS = (
     "--headless",
@@ -67,6 +68,8 @@ def browser(width=_SIZE[0], height=_SIZE[1]):
         service = Service(shutil.which("chromedriver"), env=environment)
         driver = Chrome(options=options, service=service)
         try:
+            # Its 30 s are over sooner than ours where others have the cores.
+            driver.set_script_timeout(_PATIENCE_S)
             resize(driver, width, height)
             yield driver
         finally:
