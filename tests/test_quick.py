@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -71,25 +70,24 @@ def test_only_for_what_can_be_cut():
 def test_heavy_items_after_trivial_ones_are_shared(
     shared_client, monkeypatch, tmp_path, kind
 ):
-    """The calling thread had taken all items; what it has not begun goes to workers."""
-    here, elsewhere = os.getpid(), tmp_path / "elsewhere"
+    """The calling thread had taken all items; what it has not begun goes to others."""
+    here, elsewhere = threading.get_native_id(), tmp_path / "elsewhere"
 
     def func(x):
         if x >= N:
-            # By CPU time: by the clock, threads would pay, too. Workers may have to
-            # start yet, so there is no saying how many it takes.
+            # Workers may have to start yet, so there is no saying how many it takes.
             until_s = time.thread_time() + 0.02
             while time.thread_time() < until_s and not elsewhere.exists():
                 pass
-            if os.getpid() != here:
+            if threading.get_native_id() != here:
                 elsewhere.touch()
-        return os.getpid()
+        return threading.get_native_id()
 
     monkeypatch.setattr(known, "_known", OrderedDict())  # so that it is watched at once
-    pids = dk.map(func, KINDS[kind](N + 1000))
-    assert len(pids) == N + 1000
-    assert set(pids[:1000]) == {here}
-    assert set(pids[N:]) - {here}
+    threads = dk.map(func, KINDS[kind](N + 1000))
+    assert len(threads) == N + 1000
+    assert set(threads[:1000]) == {here}
+    assert set(threads[N:]) - {here}
 
 
 def test_what_the_calling_thread_has_not_begun_is_given_back():
