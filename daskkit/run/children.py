@@ -19,6 +19,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from daskkit.run.board import Board, make_file
+from daskkit.run.childhood import die_with, print_lines, reseed
 from daskkit.run.interrupts import (
     block_interrupt,
     deferred_interrupt,
@@ -45,7 +46,6 @@ __all__ = [
     "spawn_lanes",
 ]
 
-_PR_SET_PDEATHSIG = 1
 _END_S = 2.0
 # What a fresh interpreter executes: the caller's folders first, then `main`.
 _CHILD = (
@@ -121,7 +121,7 @@ def _be_child(  # noqa: PLR0917 - an inner part of fork_lanes
     """Serve as a lane in a forked process, and end."""
     status = 1
     try:
-        _die_with(parent)
+        die_with(parent)
         ignore_interrupt()  # it belongs to the caller
         lead_session()
         for number in (signal.SIGTERM, signal.SIGCHLD):
@@ -135,8 +135,8 @@ def _be_child(  # noqa: PLR0917 - an inner part of fork_lanes
                 one.close()
         # What is garbage for the parent isn't collected here: finalisers act once.
         gc.freeze()
-        _reseed()
-        _print_lines()
+        reseed()
+        print_lines()
         serve(Link(link), Board(board_fd), job, items=items, home=find_place())
         status = 0
     finally:
@@ -213,10 +213,10 @@ def main(link: int, board_fd: int, parent: int) -> None:
     parent : int
         Process number of the caller.
     """
-    _die_with(parent)
+    die_with(parent)
     ignore_interrupt()
     lead_session()
-    _print_lines()
+    print_lines()
     with (
         contextlib.closing(Link(socket.socket(fileno=link))) as caller,
         contextlib.closing(Board(board_fd)) as board,
@@ -311,31 +311,3 @@ def _wait_for(pid: int) -> int | None:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.001)
     return None
-
-
-def _die_with(parent: int) -> None:
-    """Have the system end this process when its parent ends, even by SIGKILL."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _print_lines() -> None:
-    """Write what is printed line by line: lines of several processes stay whole.
-
-    A pipe or file would get it in blocks.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError, OSError):
-            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-
-
-def _reseed() -> None:
-    """Give this process random numbers of its own where they are global."""
-    for name in ("random", "numpy.random"):
-        module = sys.modules.get(name)
-        if module is not None:
-            module.seed()

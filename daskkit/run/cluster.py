@@ -20,6 +20,7 @@ from daskkit.arguments import check_whole
 from daskkit.errors import ClusterError
 from daskkit.loop import short_repr
 from daskkit.run import named
+from daskkit.run.forked import forked_workers
 from daskkit.run.hearing import announced
 from daskkit.run.hosts import host_of, own_hosts
 from daskkit.run.interrupts import deferred_interrupt
@@ -337,6 +338,9 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
     is_default: bool,
 ) -> Client:
     """Return a client of a new local cluster; the stack closes both."""
+    if processes:
+        # First of all: workers' modules and ours are imported side by side.
+        stack.enter_context(forked_workers(_find_heavy()))
     from distributed import Client
 
     from daskkit.run.frozen import FreezeWatch

@@ -26,6 +26,7 @@ from distributed import LocalCluster, Nanny
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from daskkit.run.children import describe_exit
+from daskkit.run.forked import spawning_config
 from daskkit.run.interrupts import block_interrupt, ignore_interrupt
 from daskkit.run.offspring import end_offspring, lead_session
 from daskkit.run.threads import import_threadpoolctl, thread_variables
@@ -98,6 +99,7 @@ class WorkerNanny(Nanny):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.pre_spawn_env: dict[str, str] = {}
+        self.config = spawning_config(self.config)
         self._worker_pid: int | None = None
         self._excess_bytes = 0
         _forget_main()

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from daskkit.transport.contact import find_imported
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -31,7 +33,7 @@ _LASTING_THREADS = (
     "ThreadPoolExecutor",  # dask's threaded scheduler keeps its pool
     "daskkit-helper",
 )
-# multiprocessing's own helpers, one for the life of the process.
+# Helpers of multiprocessing's and ours, one for the life of the process.
 _LASTING_PROCESSES = ("resource_tracker", "forkserver")
 # pytest's own, and those that scikit-learn sets when it is imported.
 _LASTING_VARIABLES = ("PYTEST_CURRENT_TEST", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
@@ -162,20 +164,29 @@ def _processes() -> dict[object, str]:
                 # An adopted orphan that has ended; nobody else will ask for it.
                 os.waitpid(process.pid, os.WNOHANG)
                 continue
-            command = " ".join(process.cmdline())
-            if not any(name in command for name in _LASTING_PROCESSES):
-                found[process.pid, process.create_time()] = command[:120]
+            command = process.cmdline()
+            # What a helper has forked has its name, and is not meant to stay.
+            parent = process.parent()
+            is_fork = parent is not None and parent.cmdline() == command
+            if is_fork or not any(
+                name in " ".join(command) for name in _LASTING_PROCESSES
+            ):
+                found[process.pid, process.create_time()] = " ".join(command)[:120]
     return found
 
 
 def _descriptors(*, has_sockets: bool) -> dict[object, str]:
     """Return open descriptors; sockets, and what goes with them, only if told to."""
     found: dict[object, str] = {}
+    find_link = find_imported("daskkit.run.forked", "find_link")
+    lasting = None if find_link is None else find_link()
     folder = Path("/proc/self/fd")
     if not folder.is_dir():
         return found
     for entry in folder.iterdir():
         with contextlib.suppress(OSError):
+            if int(entry.name) == lasting:
+                continue
             target = str(entry.readlink())
             is_pipe = target.startswith(("pipe:", "anon_inode:"))
             is_socket = target.startswith("socket:")
