@@ -14,8 +14,8 @@ A simulation takes items to cost the same on any number of workers. They don't w
 cores share a cache, the memory, or, as on many rented machines, are two threads of one
 core: then an item takes longer while the other core is busy, too. So the other core
 always is: next to a single worker another process executes the same items, unstamped.
-How much longer they take than without it is printed: a prediction for a call on one
-worker of such a machine would be off by as much.
+How much longer they take than without it is printed: by so much a prediction from one
+worker for two is too low where nobody keeps the other core busy.
 
 A simulation knows nothing of neighbours either. Where the machine had no two cores to
 give, which the CPU time of the batches shows, a sample is not judged. The control,

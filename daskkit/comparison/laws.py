@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from daskkit.accounts import Law, Point
+from daskkit.comparison.stats import resample_medians
 from daskkit.errors import ArgumentError
 from daskkit.units import format_count
 
@@ -305,12 +306,10 @@ def _sum(values: _Array) -> _Array:
 
 def _resample(values: Sequence[_Array]) -> _Array:
     """Return medians of resamples, one column a number of workers."""
-    rng = np.random.default_rng(0)
-    columns = []
-    for value in values:
-        index = rng.integers(0, value.size, (_N_RESAMPLES, value.size))
-        columns.append(np.median(value[index], axis=1))
-    return np.stack(columns, axis=1)
+    columns = (
+        resample_medians(value, _N_RESAMPLES, seed) for seed, value in enumerate(values)
+    )
+    return np.stack(list(columns), axis=1)
 
 
 def _peak(contention: _Array, crosstalk: _Array) -> _Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,14 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    _Ranks = npt.NDArray[np.int64]
+    _Values = npt.NDArray[np.float64]
+
 __all__ = [
     "differ",
     "median_interval",
     "ratio_interval",
+    "resample_medians",
     "summarize",
 ]
 
@@ -106,8 +111,46 @@ def ratio_interval(
     if min(len(numerator), len(denominator)) < FEWEST_ROUNDS:
         return math.nan, math.nan
     return _percentiles(
-        _resample_medians(numerator, seed=1) / _resample_medians(denominator, seed=2)
+        resample_medians(numerator, _N_RESAMPLES, seed=1)
+        / resample_medians(denominator, _N_RESAMPLES, seed=2)
     )
+
+
+def resample_medians(
+    values: Sequence[float] | _Values, n_resamples: int, seed: int
+) -> npt.NDArray[np.float64]:
+    """Return medians of resamples, for a bootstrap.
+
+    Parameters
+    ----------
+    values : sequence of float
+        In any order, which makes no difference.
+    n_resamples : int
+        How many.
+    seed : int
+        The same one gives the same resamples; several samples need several.
+
+    Returns
+    -------
+    numpy.ndarray of float
+        Of shape ``(n_resamples,)``.
+
+    Examples
+    --------
+    >>> resample_medians([1.0, 3.0, 2.0], n_resamples=4, seed=0)
+    array([2., 1., 1., 3.])
+    """
+    low, high = _median_ranks(len(values), n_resamples, seed)
+    ordered = np.sort(np.asarray(values, dtype=float))
+    return np.asarray((ordered[low] + ordered[high]) / 2)
+
+
+@functools.lru_cache(maxsize=64)
+def _median_ranks(size: int, n_resamples: int, seed: int) -> tuple[_Ranks, _Ranks]:
+    """Return which two of a sorted sample the median of each resample lies between."""
+    drawn = np.random.default_rng(seed).integers(0, size, (n_resamples, size))
+    drawn.sort(axis=1)
+    return drawn[:, (size - 1) // 2].copy(), drawn[:, size // 2].copy()
 
 
 def differ(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -179,15 +222,6 @@ def summarize(run: Run, loop: Run) -> Summary:
         peak_memory_bytes=run.peak_memory_bytes,
         error=run.error,
     )
-
-
-def _resample_medians(times: Sequence[float], seed: int) -> npt.NDArray[np.float64]:
-    """Return medians of resamples; the same for the same repeats, run after run."""
-    rng = np.random.default_rng(seed)
-    values = np.asarray(times, dtype=float)
-    index = rng.integers(0, len(values), (_N_RESAMPLES, len(values)))
-    medians: npt.NDArray[np.float64] = np.median(values[index], axis=1)
-    return medians
 
 
 def _percentiles(values: npt.NDArray[np.float64]) -> tuple[float, float]:
