@@ -171,10 +171,10 @@ def test_page_goes_on_after_the_death_of_a_worker(driver):
             show(driver, client)
             dk.map(func, range(60), where="cluster")
             settled(driver, 60)
-            (pid,) = client.run(os.getpid).values()
+            ((worker, pid),) = client.run(os.getpid).items()
             os.kill(pid, signal.SIGKILL)
             # Its nanny starts another one.
-            until(lambda: figures(driver)["n_workers"] == 0)
+            until(lambda: {worker} != set(client.nthreads()) != set())
             until(lambda: figures(driver)["n_workers"] == 1)
             dk.map(func, range(-3, 37), where="cluster", on_error="collect")
             last = settled(driver, 100)

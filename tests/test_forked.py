@@ -132,10 +132,30 @@ def test_what_a_worker_starts_is_spawned():
     def look():
         return multiprocessing.get_start_method(), dask.config.get(_OPTION)
 
+    before = dask.config.get(_OPTION)  # another cluster may be open
     with dk.cluster(n_workers=1) as client:
         assert client.submit(look).result() == ("spawn", "spawn")
         assert dask.config.get(_OPTION) == "daskkit"
-    assert dask.config.get(_OPTION) == "spawn"
+    assert dask.config.get(_OPTION) == before
+    assert _execute(_OPTIONS).stdout == "spawn daskkit daskkit spawn\n"
+
+
+_OPTIONS = f"""
+import dask, distributed
+from daskkit.run.forked import forked_workers
+
+found = []
+look = lambda: found.append(dask.config.get("{_OPTION}"))
+look()
+first, second = forked_workers(), forked_workers()
+with first:
+    look()
+    second.__enter__()
+look()
+second.__exit__(None, None, None)
+look()
+print(*found)
+"""
 
 
 def test_users_choice_counts():
@@ -144,17 +164,24 @@ def test_users_choice_counts():
         assert dask.config.get(_OPTION) == "forkserver"
 
 
-def test_without_a_server_workers_are_spawned(monkeypatch):
+_WITHOUT = """
+import os
+import daskkit as dk
+
+def fail(*args, **kwargs):
+    raise BlockingIOError
+
+os.posix_spawn = fail
+with dk.cluster(n_workers=1) as client:
+    print(set(client.run(os.getppid).values()) == {os.getpid()})
+    print(dk.map(abs, [-1], where="cluster"))
+"""
+
+
+def test_without_a_server_workers_are_spawned():
     """Where it can't be started, also because the system is out of processes."""
-
-    def fail(*_args, **_kwargs):
-        raise BlockingIOError
-
-    forked._server._drop()
-    monkeypatch.setattr(os, "posix_spawn", fail)
-    with dk.cluster(n_workers=1) as client:
-        assert set(_parents(client)) == {os.getpid()}
-        assert dk.map(abs, [-1], where="cluster") == [1]
+    done = _execute(_WITHOUT)
+    assert done.stdout == "True\n[1]\n", done.stderr
 
 
 def test_system_that_has_no_descriptors_of_processes(monkeypatch):
@@ -164,32 +191,45 @@ def test_system_that_has_no_descriptors_of_processes(monkeypatch):
         raise OSError
 
     monkeypatch.setattr(os, "pidfd_open", fail)
+    before = dask.config.get(_OPTION)
     with forked.forked_workers():
-        assert dask.config.get(_OPTION) == "spawn"
+        assert dask.config.get(_OPTION) == before
+
+
+_KILLED = """
+import os, signal, time
+import daskkit as dk
+from daskkit.run import forked
+
+def work(item):
+    time.sleep(0.02)
+    return item
+
+def look():
+    return os.getpid(), os.getppid()
+
+with dk.cluster(n_workers=2) as client:
+    before = {pid for pid, _ in client.run(look).values()}
+    results = []
+    for count, item in enumerate(dk.imap(work, range(100), where="cluster")):
+        results.append(item)
+        if count == 10:
+            server = forked._server._pid
+            os.kill(server, signal.SIGKILL)
+    print(results == list(range(100)))
+    found = {(0, 0)}
+    while len(found) < 2 or before & {pid for pid, _ in found}:
+        time.sleep(0.05)
+        client.wait_for_workers(2)
+        found = set(client.run(look).values())
+    print({parent for _, parent in found} == {forked._server._pid} != {server})
+"""
 
 
 def test_server_that_ends_takes_its_workers_along():
     """They come back from a new one, and the call that ran ends right."""
-
-    def work(item):
-        time.sleep(0.02)
-        return item
-
-    with dk.cluster(n_workers=2) as client:
-        before = set(client.run(os.getpid).values())
-        server = forked._server._pid
-        items = range(100)
-        for count, item in enumerate(dk.imap(work, items, where="cluster")):
-            assert item == count
-            if count == 10:
-                os.kill(server, signal.SIGKILL)
-        client.wait_for_workers(2, timeout=20)
-        deadline = time.monotonic() + 20
-        while not (pids := set(client.run(os.getpid).values())).isdisjoint(before):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        assert len(pids) == 2
-        assert set(_parents(client)) == {forked._server._pid} != {server}
+    done = _execute(_KILLED)
+    assert done.stdout == "True\nTrue\n", done.stderr
 
 
 def test_exit_code_of_a_fork():
