@@ -132,11 +132,11 @@ def test_what_a_worker_starts_is_spawned():
     def look():
         return multiprocessing.get_start_method(), dask.config.get(_OPTION)
 
-    before = dask.config.get(_OPTION)  # another cluster may be open
+    before = dask.config.get(_OPTION, "spawn")  # another cluster may be open
     with dk.cluster(n_workers=1) as client:
         assert client.submit(look).result() == ("spawn", "spawn")
         assert dask.config.get(_OPTION) == "daskkit"
-    assert dask.config.get(_OPTION) == before
+    assert dask.config.get(_OPTION, "spawn") == before
     assert _execute(_OPTIONS).stdout == "spawn daskkit daskkit spawn\n"
 
 
@@ -191,9 +191,9 @@ def test_system_that_has_no_descriptors_of_processes(monkeypatch):
         raise OSError
 
     monkeypatch.setattr(os, "pidfd_open", fail)
-    before = dask.config.get(_OPTION)
+    before = dask.config.get(_OPTION, "spawn")
     with forked.forked_workers():
-        assert dask.config.get(_OPTION) == before
+        assert dask.config.get(_OPTION, "spawn") == before
 
 
 _KILLED = """
