@@ -13,6 +13,7 @@ import pytest
 import daskkit as dk
 from daskkit.run import known, scout
 from daskkit.run.call import Call, Pilot
+from daskkit.run.crew import Crew
 from daskkit.run.feeder import Feeder
 from daskkit.run.job import Job
 from daskkit.run.known import Known, recall
@@ -151,13 +152,13 @@ def test_long_items_of_a_known_function_leave_at_once(shared_client, monkeypatch
     """Workers have the others before the calling thread has done the first."""
     _note_pickles(monkeypatch)
     began = []
-    hand_over = Feeder._hand_over
+    hand_over = Crew.hand_over
 
     def noted(self):
         began.append(self._call.n_done)
         hand_over(self)
 
-    monkeypatch.setattr(Feeder, "_hand_over", noted)
+    monkeypatch.setattr(Crew, "hand_over", noted)
     for _ in range(2):
         dk.map(_spin, [0.25] * 4)
     assert began == [0, 0]

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from daskkit.run.forks import can_fork
+from daskkit.run.crew import Crew
 from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.mailbox import Mailbox
 from daskkit.run.news import News
@@ -18,20 +18,14 @@ from daskkit.run.plan import Means, count_threads, forecast, is_worth_a_look
 from daskkit.run.probation import SHORT_S, Probation, judge
 from daskkit.run.probe import quick_switching
 from daskkit.run.scout import Scout
-from daskkit.run.session import session
 from daskkit.run.threads import usable_cores
-from daskkit.transport.errors import TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from distributed import Client
+    from collections.abc import Iterator
 
     from daskkit.run.call import Call
     from daskkit.run.dispatch import Dispatcher
-    from daskkit.run.lanes import ProcessLane
     from daskkit.run.plan import Facts, Forecast
-    from daskkit.run.workers import Workers
 
 __all__ = ["Feeder"]
 
@@ -47,8 +41,6 @@ _FIRST_ITEM_S = 0.02
 _SOON_S = 0.03
 # And the next ones, while it stays on its own: at most this long.
 _MOST_LOOK_S = 0.2
-# A cluster is started if what is left keeps all lanes busy so many times as long.
-_CLUSTER_WORTH = 5
 # A decision takes 2 to 5 ms. If it has not come to an end by then, the caller waits for
 # it between two parts, up to so long.
 _STARVED_S = 0.004
@@ -58,8 +50,6 @@ _YIELD_S = 0.05
 _WATCH_S = 0.01
 # While workers are about to come, others in this process are let in for so long.
 _LET_IN_S = 0.0002
-# How long the calling thread may take to come to the end of its items and fork.
-_FORK_PATIENCE_S = 0.05
 # Items that take so much longer, or compute so much less of their time, are others.
 _SAME_COST, _SAME_SHARE = 1.3, 0.2
 # What has been executed for so long tells something.
@@ -80,26 +70,19 @@ class Feeder:
     def __init__(self, call: Call, *, only_look: bool = False) -> None:
         self._call = call
         self._only_look = only_look
-        self._mailbox: Mailbox  # from the start of the thread on
-        self._dispatcher: Dispatcher | None = None
-        self._children: list[ProcessLane] = []
-        self._workers: Workers | None = None
+        # From the start of the thread on.
+        self._mailbox: Mailbox
+        self._crew: Crew | None = None
         self._probation: Probation | None = None
         self._look_s = _LOOK_S
         self._first_look_s = _LONG_LOOK_S if only_look else _LOOK_S
         self._next_look_s = 0.0
-        self._has_handed_over = False
-        # Since when the calling thread has been asked to fork.
-        self._asked_s = math.inf
-        self._n_wanted = 0
         self._is_suspended = False
-        self._waits_for_cluster = False
         self._n_cores = usable_cores()
         #: What the cluster is told of the call.
         self.news = News(call)
         self._quick = contextlib.ExitStack()
         self._is_hurried = self._is_watched = self._has_begun = False
-        self._stack = contextlib.ExitStack()
         self._thread: threading.Thread | None = None
         # Held until the call is over; by whoever looks at the thread or makes it; while
         # a decision is made, which began then.
@@ -109,15 +92,10 @@ class Feeder:
         self._decides_since_s = math.inf
         self._is_letting_in = False
         self._decided = threading.Event()
-        self._scout = Scout(call, only_look=only_look)
-        earlier, n_left = self._scout.earlier, call.source.n_left
-        if earlier is not None and (
-            n_left is None or n_left * earlier.item_s > _SOON_S
-        ):
-            quarter_s = earlier.item_s / 4
+        self._scout = Scout(call, only_look=only_look, soon_s=_SOON_S)
+        if self._scout.earlier is not None:
+            quarter_s = self._scout.earlier.item_s / 4
             self._first_look_s = min(_LOOK_S, max(_KNOWN_LOOK_S, quarter_s))
-        else:
-            self._scout.earlier = None
 
     # What the caller calls.
 
@@ -163,7 +141,7 @@ class Feeder:
             self._let_go()
         self._quick.close()
         self._call.after_part = self._call.chore = None
-        self._dispatcher = None
+        self._crew = None
 
     def _look_between(self) -> None:
         """Start the thread between two parts if that pays, and let it do its work.
@@ -180,10 +158,12 @@ class Feeder:
             self._look_first(since_s)
         elif self._deciding.locked():
             self._let_decide()
-        elif self._dispatcher is not None and self._dispatcher.is_one_idle:
-            self.wake()  # a core may have become free for it
-        elif self._workers is not None and self._workers.n_expected:
-            time.sleep(_LET_IN_S)  # as well as Dask's threads of this process
+        elif self._crew is not None:
+            dispatcher = self._crew.dispatcher
+            if dispatcher is not None and dispatcher.is_one_idle:
+                self.wake()  # a core may have become free for it
+            elif self._crew.n_expected:
+                time.sleep(_LET_IN_S)  # as well as Dask's threads of this process
 
     def _look_first(self, since_s: float) -> None:
         """Start the thread if that pays, or have somebody watch."""
@@ -288,12 +268,27 @@ class Feeder:
         return n_left * pilot.item_s
 
     def _start_thread(self) -> None:
-        if self._thread is None:
+        if self._crew is None:
             self._mailbox = Mailbox()
+            self._crew = Crew(
+                self._call,
+                self._scout,
+                self._mailbox,
+                self.news,
+                self._suspend,
+                self._start_thread,
+            )
         thread = threading.Thread(target=self._run, name="daskkit-feeder", daemon=True)
         with deferred_interrupt():  # one that has not been started can't be joined
             thread.start()
             self._thread = thread
+
+    def _suspend(self) -> None:
+        """End the thread for a while; called by the calling thread."""
+        self._is_suspended = True
+        self.wake()
+        assert self._thread is not None
+        self._thread.join()
 
     def _run(self) -> None:
         try:
@@ -308,27 +303,18 @@ class Feeder:
     def _let_go(self) -> None:
         """End the lanes, in whatever state; a second call does nothing."""
         self.news.close()
-        if self._dispatcher is not None:
-            self._dispatcher.close()
-        if self._children:
-            from daskkit.run.children import end_lanes
-
-            end_lanes(self._children)
-            self._children.clear()
-        if self._workers is not None:
-            self._workers.close()
-            self._workers = None
-        self._stack.close()
+        if self._crew is not None:
+            self._crew.close()
         self._mailbox.close()
 
-    def _begin(self) -> None:
+    def _begin(self, crew: Crew) -> None:
         """Do what comes before the first look at what there is to do."""
         call = self._call
         if self._is_suspended:
             self._is_suspended = False
             return
         if call.is_paused:
-            self._hand_over()
+            crew.hand_over()
             return
         if call.where != "threads":
             return
@@ -342,51 +328,58 @@ class Feeder:
             call.help(n_threads - self._n_cores)
 
     def _feed(self) -> None:
-        self._begin()
+        crew = self._crew
+        assert crew is not None
+        self._begin(crew)
         while not self._is_over() and not self._is_suspended:
-            if self._may_decide() and time.perf_counter() >= self._next_look_s:
+            if self._may_decide(crew) and time.perf_counter() >= self._next_look_s:
                 self._decides_since_s = time.perf_counter()
                 with self._deciding:
-                    self._decide()
+                    self._decide(crew)
                 self._decided.set()
                 if self._only_look:
                     return
-            self._await_fork()
-            if self._dispatcher is not None:
-                self._dispatcher.fill()
-            for event in self._mailbox.wait(self._patience_s()):
+            crew.fill()
+            for event in self._mailbox.wait(self._patience_s(crew)):
                 event()
-            self.news.look(self._dispatcher)
-            if self._workers is not None:
-                self._workers.poll()
-            if self._dispatcher is not None:
-                self._dispatcher.check_time_outs()
-                self._dispatcher.check_freezes()
-                self._dispatcher.await_returns()
-                self._settle()
+            self.news.look(crew.dispatcher)
+            crew.work()
+            if crew.dispatcher is not None:
+                self._settle(crew, crew.dispatcher)
 
     def _is_over(self) -> bool:
         return self._call.is_closed or self._call.is_over
 
-    def _patience_s(self) -> float:
+    def _patience_s(self, crew: Crew) -> float:
         """Return how long nothing may happen before this thread looks up."""
-        patience_s = 0.5
-        if self._dispatcher is not None:
-            patience_s = self._dispatcher.patience_s
-        if self._may_decide():
+        patience_s = crew.patience_s
+        if self._may_decide(crew):
             patience_s = min(patience_s, self._next_look_s - time.perf_counter())
-        if self._workers is not None:
-            patience_s = min(patience_s, self._workers.patience_s)
-        if self._asked_s < math.inf:
-            patience_s = min(patience_s, _FORK_PATIENCE_S)
         return max(0.0, patience_s)
+
+    def _settle(self, crew: Crew, dispatcher: Dispatcher) -> None:
+        """Pause the caller while others use all cores; think of a cluster."""
+        call = self._call
+        if call.where == "auto" and call.job.timeout is None:
+            # From the first lane on, if enough are about to come: they come sooner.
+            n_lanes = len(dispatcher.lanes)
+            if n_lanes:
+                n_lanes += crew.n_expected
+            is_paused = n_lanes >= self._n_cores and not self._scout.processes_failed
+            if call.is_paused and not is_paused:
+                with call.changed:
+                    call.is_paused = False
+                    call.changed.notify_all()
+            call.is_paused = is_paused
+            self._judge_lanes(dispatcher)
+        crew.consider_cluster()
 
     # Deciding.
 
-    def _may_decide(self) -> bool:
-        return self._call.where == "auto" and not self._has_handed_over
+    def _may_decide(self, crew: Crew) -> bool:
+        return self._call.where == "auto" and not crew.is_sent_for
 
-    def _decide(self) -> None:
+    def _decide(self, crew: Crew) -> None:
         """Look at what the caller has measured, and go the way that pays."""
         call = self._call
         if self._probation is not None:
@@ -421,7 +414,7 @@ class Feeder:
         elif best.way == "threads":
             self._try_threads(facts, best.n_threads)
         elif best.way == "processes":
-            self._hand_over()
+            crew.hand_over()
 
     def _stop_caller(self, best: Forecast, item_s: float) -> None:
         """Have the caller look up, and wait if workers are about to begin.
@@ -481,181 +474,15 @@ class Feeder:
             call.stop_helping()
             self._probation = None
 
-    def _judge_lanes(self) -> None:
+    def _judge_lanes(self, dispatcher: Dispatcher) -> None:
         """Go on in this process alone if lanes bring less than one core does."""
-        assert self._dispatcher is not None
         if not self._call.is_paused:
             return  # they work beside the caller: all that they bring is gain
-        n_cores = self._dispatcher.measure_use()
+        n_cores = dispatcher.measure_use()
         if n_cores is not None and n_cores < 1 and not self._scout.processes_failed:
             self._scout.processes_failed = True
             self._scout.known.note_shared(None)
-            self._dispatcher.retire(list(self._dispatcher.lanes))
-
-    # Bringing in lanes.
-
-    def _hand_over(self) -> None:
-        """Open lanes at a cluster, or have children made."""
-        self._has_handed_over = True
-        call, client = self._call, self._call.client
-        if client is not None:
-            try:
-                self._prepare().pack_job()
-            except TransportError as error:
-                if call.where == "cluster" or call.job.timeout is not None:
-                    raise
-                # It was another function that could be sent a call ago.
-                call.obstacle, call.is_paused = str(error), False
-                self._cannot_start(error)
-                return
-            self._open_workers(client)
-        else:
-            self._find_children(self._n_cores)
-
-    def _prepare(self) -> Dispatcher:
-        if self._dispatcher is None:
-            from daskkit.run.dispatch import Dispatcher
-
-            self._dispatcher = Dispatcher(
-                self._call, self._mailbox, self._replace_lanes
-            )
-        return self._dispatcher
-
-    def _open_workers(self, client: Client) -> None:
-        from daskkit.run.workers import Workers
-
-        dispatcher = self._prepare()
-        self.news.client = client
-        self._stack.enter_context(session.used())
-        self._workers = Workers(
-            client,
-            dispatcher.pack_job(),
-            self._call.job.name,
-            self._mailbox,
-            dispatcher.add,
-            dispatcher.receive,
-            dispatcher.retire,
-        )
-        self._workers.open(is_first=True)
-
-    def _find_children(self, n_lanes: int) -> None:
-        """Have the calling thread fork where that is safe, or start children."""
-        if can_fork(besides=1):
-            self._n_wanted = n_lanes
-            self._asked_s = time.monotonic()
-            with self._call.changed:
-                self._call.chore = self._fork
-                self._call.changed.notify_all()
-        else:
-            self._spawn(n_lanes)
-
-    def _await_fork(self) -> None:
-        """Start children after all if the calling thread is busy with a long item."""
-        if not time.monotonic() - self._asked_s >= _FORK_PATIENCE_S:
-            return
-        self._asked_s = math.inf
-        try:
-            self._prepare().pack_job()
-        except TransportError:
-            return  # only a fork can have it, so it is waited for
-        with self._call.changed:
-            if self._call.chore is None:
-                return  # it is about to do it, and waits for this thread to end
-            self._call.chore = None
-        self._spawn(self._n_wanted)
-
-    def _fork(self) -> None:
-        """Make children; called by the calling thread, with nobody else here."""
-        from daskkit.run.children import fork_lanes
-
-        self._is_suspended = True
-        self.wake()
-        assert self._thread is not None
-        self._thread.join()
-        self._asked_s = math.inf
-        call = self._call
-        if call.is_over:
-            return
-        if can_fork():
-            call.job.prepare_to_leave()
-            sequence = call.source.sequence
-            try:
-                lanes = fork_lanes(self._n_wanted, call.job, sequence)
-            except OSError as error:
-                self._cannot_start(error)
-                lanes = []
-            for lane in lanes:
-                lane.knows_items = sequence is not None
-            self._take_in(lanes)
-        else:
-            self._spawn(self._n_wanted)
-        self._start_thread()
-
-    def _spawn(self, n_lanes: int) -> None:
-        from daskkit.run.children import spawn_lanes
-
-        try:
-            self._take_in(spawn_lanes(n_lanes, self._prepare().pack_job()))
-        except (OSError, TransportError) as error:
-            self._cannot_start(error)
-
-    def _take_in(self, lanes: Sequence[ProcessLane]) -> None:
-        dispatcher = self._prepare()
-        for lane in lanes:
-            self._children.append(lane)
-            dispatcher.add(lane)
-
-    def _cannot_start(self, error: Exception) -> None:
-        """Stay in this process if that is allowed, and say why if it is not."""
-        if self._call.is_paused:
-            raise error
-        self._scout.obstacle = str(error)
-        self._has_handed_over = False
-
-    def _replace_lanes(self) -> bool:
-        """Look for lanes in place of those that have died; return whether some come."""
-        assert self._dispatcher is not None
-        if self._workers is not None:
-            return self._workers.open()
-        if self._asked_s == math.inf:
-            n_missing = self._n_cores - len(self._dispatcher.lanes)
-            if n_missing > 0:
-                self._find_children(n_missing)
-        return True
-
-    def _settle(self) -> None:
-        """Pause the caller while others use all cores; think of a cluster."""
-        call = self._call
-        assert self._dispatcher is not None
-        lanes = self._dispatcher.lanes
-        if call.where == "auto" and call.job.timeout is None:
-            # From the first lane on, if enough are about to come: they come sooner.
-            n_lanes = len(lanes)
-            if n_lanes and self._workers is not None:
-                n_lanes += self._workers.n_expected
-            is_paused = n_lanes >= self._n_cores and not self._scout.processes_failed
-            if call.is_paused and not is_paused:
-                with call.changed:
-                    call.is_paused = False
-                    call.changed.notify_all()
-            call.is_paused = is_paused
-            self._judge_lanes()
-        if self._children and not self._waits_for_cluster and lanes:
-            n_left = call.source.n_left
-            n_left = call.n_done if n_left is None else n_left
-            left_s = n_left * call.pilot.item_s / len(lanes)
-            if left_s > _CLUSTER_WORTH * session.start_s:
-                self._waits_for_cluster = True
-                session.start(lambda: self._mailbox.post(self._change_over))
-
-    def _change_over(self) -> None:
-        """Hand what remains to the cluster that has started meanwhile."""
-        client = session.client
-        if client is None or self._workers is not None or self._is_over():
-            return  # it did not start, and the children go on
-        self._open_workers(client)
-        assert self._dispatcher is not None
-        self._dispatcher.retire(list(self._children))
+            dispatcher.retire(list(dispatcher.lanes))
 
 
 def _nothing() -> None:

@@ -53,9 +53,14 @@ class Scout:
         The call.
     only_look : bool, default False
         Whether somebody waits for all facts, also those that would change nothing.
+    soon_s : float, default 0.0
+        What an earlier call has shown is of no use if this one takes no longer, in
+        seconds.
     """
 
-    def __init__(self, call: Call, *, only_look: bool = False) -> None:
+    def __init__(
+        self, call: Call, *, only_look: bool = False, soon_s: float = 0.0
+    ) -> None:
         self._call = call
         self._only_look = only_look
         self._n_cores = usable_cores()
@@ -66,6 +71,10 @@ class Scout:
         self.known = recall(call.job.func)
         #: What was found out in an earlier call, if that is of use.
         self.earlier = None if only_look else self.known.facts()
+        n_left = call.source.n_left
+        if self.earlier is not None and n_left is not None:
+            is_short = n_left * self.earlier.item_s <= soon_s
+            self.earlier = None if is_short else self.earlier
         # Whether what is sent was taken for what it was then, and not measured.
         self._has_remembered = False
         self._gil_share: float | None = None
