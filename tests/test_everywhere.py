@@ -1,7 +1,8 @@
 """Every back end, in a contestant's process: right on all samples, and accounted for.
 
-Each row of ``--backend all`` starts as seldom as it can. Its answers are checked against
-the plain loop, its ledgers are summed up, and what it leaves behind is looked for.
+Most rows of ``--backend all`` start once for all samples. Their answers are checked
+against the plain loop, their ledgers are summed up, and what they leave behind is looked
+for.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ pytestmark = [
 SPECS = sorted(
     GROUPS["all"], key=lambda spec: parse_spec(spec).name not in SLOW_STARTERS
 )
+# These start anew for each workload, as in a comparison: one that is quick at it, one
+# that has processes, and one that compiles a workload's function when it starts.
+RESTARTED = {"serial", "multiprocessing", "numba"}
 N_WORKERS = 2
 # Enough for several chunks a worker, of two items but for the last one.
 N_ITEMS = 9
@@ -142,7 +146,7 @@ def test_every_row_is_right_and_accounted_for(spec):
     reason = backend.unavailable(WORKLOADS["order"])
     if reason is not None:
         pytest.skip(f"{spec}: {reason}")
-    host_type = _StartedOnce if name in SLOW_STARTERS else _Restarted
+    host_type = _Restarted if name in RESTARTED else _StartedOnce
     samples = [pair for pair in _samples().values() if not backend.unavailable(pair[0])]
     peers = [*WORKLOADS.values(), ROWS, FAILING] if backend.requires else []
     with Warden() as warden:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import random
@@ -289,6 +290,46 @@ def test_idle_server_ends(monkeypatch):
         assert forkserver._serve(other) is None
         mine.close()
         assert forkserver._serve(other) is None
+
+
+def test_fork_that_fails_is_an_error(monkeypatch):
+    """The server tells why, and goes on."""
+
+    def fail():
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    monkeypatch.setattr(forkserver, "_fork", fail)
+    mine, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ends = []
+    for _ in range(2):
+        end, theirs = os.pipe()
+        socket.send_fds(mine, [b"\0"], [theirs])
+        os.close(theirs)
+        ends.append(end)
+    mine.close()
+    with other:
+        assert forkserver._serve(other) is None
+    for end in ends:
+        assert forked._read_number(end) == -errno.EAGAIN
+        assert os.read(end, 1) == b""
+        os.close(end)
+
+
+def test_fork_that_fails_leaves_the_server(monkeypatch):
+    """The caller hears of it, and can do without."""
+    forked._server.start(())
+    pid = forked._server._pid
+    context = multiprocessing.get_context("daskkit")
+    with monkeypatch.context() as patch:
+        read = forked._read_number
+        patch.setattr(forked, "_read_number", lambda end: read(end) and -errno.EAGAIN)
+        with pytest.raises(BlockingIOError):
+            forked._Popen(context.Process(target=abs, args=(1,)))
+    process = context.Process(target=abs, args=(1,))
+    process.start()
+    process.join(20)
+    assert process.exitcode == 0
+    assert forked._server._pid == pid
 
 
 _ENDING = """

@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,8 @@ _OPTION = "distributed.worker.multiprocessing-method"
 _DEFAULT = "spawn"
 # What every worker needs.
 _MODULES = ("distributed.nanny", "distributed.worker", "daskkit.run.nanny")
+# A server that has closed its end of a pipe is gone by then.
+_ENDING_S = 0.1
 # The caller's folders come first, in which daskkit may be.
 _SERVER = (
     "import ast, os, sys; sys.path[:] = ast.literal_eval(os.read(0, 2**20).decode()); "
@@ -179,15 +182,19 @@ class _Server:
         Raises
         ------
         OSError
-            If it can't be forked, also by a server that was started anew.
+            If it can't be forked; the server and its other forks go on.
         """
         with self._lock:
-            with contextlib.suppress(
-                OSError
-            ):  # it was idle and has ended, or was ended
-                return self._order(fds)
-            self._drop()
-            return self._order(fds)
+            try:
+                number, end = self._order(fds)
+            except OSError:
+                if not self._has_ended():
+                    raise
+                number, end = self._order(fds)  # by a new one
+        if number < 0:
+            os.close(end)
+            raise OSError(-number, os.strerror(-number))
+        return number, end
 
     def fileno(self) -> int | None:
         """Return the descriptor of the socket to it, if there is one."""
@@ -248,6 +255,15 @@ class _Server:
         except BaseException:
             os.close(end)
             raise
+
+    def _has_ended(self) -> bool:
+        """Return whether it has ended, of idleness or by force, or is about to."""
+        deadline = time.monotonic() + _ENDING_S
+        while _is_alive(self._pid):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.001)
+        return True
 
     def _drop(self) -> None:
         """End it for good, if it is still there."""

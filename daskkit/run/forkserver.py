@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import gc
 import importlib
 import multiprocessing.process
@@ -16,6 +17,7 @@ import multiprocessing.spawn
 import os
 import pickle
 import selectors
+import signal
 import socket
 import struct
 import sys
@@ -33,13 +35,13 @@ if TYPE_CHECKING:
 
 __all__ = ["NUMBER", "inherited", "main"]
 
-#: Of the pipe through which a fork's process number comes, and its exit code later.
+#: Of the pipe through which a fork's process number comes, and its exit code later; or
+#: the number of an error, negative, and nothing else.
 NUMBER = struct.Struct("=q")
 # A server ends that has had neither forks nor orders for so long.
 _IDLE_S = 60.0
 # More than a message may have: the system sends 253 descriptors at most.
 _MOST_FDS = 256
-
 
 #: Descriptors that were sent for the process object of this fork.
 inherited: list[int] = []
@@ -108,28 +110,47 @@ def _serve(link: socket.socket) -> list[int] | None:
                 fds = _receive(link)
                 if not fds:
                     return None  # the caller has gone
-                status, *rest = fds
-                pid = _fork()
+                fork = _fork_or_tell(fds)
+                if fork is None:
+                    continue
+                pid, end = fork
                 if pid == 0:
                     die_with(server)
-                    for fd, (_, pipe) in forks.items():
-                        os.close(fd)
-                        os.close(pipe)
-                    os.close(status)
-                    return rest
-                for fd in rest:
-                    os.close(fd)
-                end = os.pidfd_open(pid)
-                forks[end] = (pid, status)
+                    _close(fds[0], *forks, *(pipe for _, pipe in forks.values()))
+                    return fds[1:]
+                _close(*fds[1:])
+                forks[end] = (pid, fds[0])
                 selector.register(end, selectors.EVENT_READ)
-                _tell(status, pid)
+                _tell(fds[0], pid)
 
 
-def _fork() -> int:
+def _fork_or_tell(fds: list[int]) -> tuple[int, int] | None:
+    """Return what `_fork` does; None if there can be no more of it, and say why."""
+    try:
+        return _fork()
+    except OSError as error:
+        _tell(fds[0], -(error.errno or errno.EAGAIN))
+        _close(*fds)
+        return None
+
+
+def _fork() -> tuple[int, int]:
+    """Return a fork's process number, and a descriptor that tells of its end.
+
+    In the fork both are 0.
+    """
     with warnings.catch_warnings():
         # Python 3.12 warns of the thread that pyarrow's allocator has, too.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
+        pid = os.fork()
+    if pid == 0:
+        return 0, 0
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def _receive(link: socket.socket) -> list[int]:
@@ -146,14 +167,18 @@ def _receive(link: socket.socket) -> list[int]:
 
 def _report_end(end: int, pid: int, status: int) -> None:
     _, code = os.waitpid(pid, 0)
-    os.close(end)
     _tell(status, os.waitstatus_to_exitcode(code))
-    os.close(status)
+    _close(end, status)
 
 
 def _tell(status: int, number: int) -> None:
     with contextlib.suppress(BrokenPipeError):  # nobody wants to know any more
         os.write(status, NUMBER.pack(number))
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _be_worker(fds: list[int]) -> int:
