@@ -147,10 +147,12 @@ class Pool:
         tasks = [self.processes.apply_async(keep_busy) for _ in range(n_workers)]
         for _ in tasks:
             self._begun.acquire()
-        yield
-        self._going.clear()
-        for task in tasks:
-            task.get()
+        try:
+            yield
+        finally:
+            self._going.clear()
+            for task in tasks:
+                task.get()
 
 
 def check_sample(name: str, size: str) -> str:

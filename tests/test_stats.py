@@ -61,6 +61,12 @@ def test_interval_is_the_same_twice():
     assert ratio_interval(times, times[::-1]) == ratio_interval(times, times[::-1])
 
 
+def test_order_of_repeats_makes_no_difference():
+    """An interval is one of a set of repeats."""
+    times = [1.0, 1.3, 1.1, 0.9, 1.2]
+    assert ratio_interval(times, times) == ratio_interval(times[::-1], sorted(times))
+
+
 def test_interval_of_constants_has_no_width():
     """Without noise the interval is the ratio."""
     assert ratio_interval([3.0] * 5, [1.5] * 5) == (2.0, 2.0)

@@ -120,6 +120,10 @@ def cluster(
     threads do not exceed the cores; ``processes=False`` sets that limit in this
     process for as long as the context is open.
 
+    On Linux, worker processes are forks of a helper process that has imported
+    distributed, and pandas if the caller has. It serves later clusters, too, and ends
+    with the caller, or after a minute without workers.
+
     Examples
     --------
     >>> import daskkit as dk

@@ -69,12 +69,14 @@ class Scout:
         #: Whether processes were tried and brought nothing.
         self.processes_failed = False
         self.known = recall(call.job.func)
+        earlier, n_left = self.known.facts(), call.source.n_left
+        is_short = (
+            earlier is not None
+            and n_left is not None
+            and n_left * earlier.item_s <= soon_s
+        )
         #: What was found out in an earlier call, if that is of use.
-        self.earlier = None if only_look else self.known.facts()
-        n_left = call.source.n_left
-        if self.earlier is not None and n_left is not None:
-            is_short = n_left * self.earlier.item_s <= soon_s
-            self.earlier = None if is_short else self.earlier
+        self.earlier = None if only_look or is_short else earlier
         # Whether what is sent was taken for what it was then, and not measured.
         self._has_remembered = False
         self._gil_share: float | None = None
