@@ -8,10 +8,13 @@ from __future__ import annotations
 import functools
 import math
 import numbers
-from typing import Any
 
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["check_callable", "check_timeout", "check_whole", "is_whole", "name_of"]
 

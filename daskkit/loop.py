@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import itertools
 import operator
-from typing import TYPE_CHECKING, Any
 
-from daskkit.transport.partition import Partition
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
+    from typing import Any
+
+    from daskkit.transport.partition import Partition
 
 __all__ = ["index_of_failure", "name_item", "run_items", "short_repr"]
 
@@ -48,6 +49,9 @@ def run_items(
     >>> run_items(abs, [-1, 2])
     [1, 2]
     """
+    # Others only want what names an item, and soon.
+    from daskkit.transport.partition import Partition
+
     results = Partition()
     try:
         # extend() over map() keeps what is done when an item raises, so that the

@@ -5,14 +5,15 @@ Arguments are checked here, once; `run.engine` does the rest.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from daskkit.run.inputs import check_combine, check_iterable, to_sequence, zip_inputs
-from daskkit.run.options import OnError, Where, make_engine, make_job
+from daskkit.run.options import make_engine, make_job
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
+    from daskkit.run.options import OnError, Where
     from daskkit.run.planned import Plan
 
 __all__ = ["imap", "imap_unordered", "map", "map_reduce", "plan", "starmap"]

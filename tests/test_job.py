@@ -25,7 +25,7 @@ def test_collect_goes_on():
     """None stands for each item that raised."""
     results = ["before"]
     caught = run_chunk(Job(_inverse, "inverse", collect=True), [0, 1, 0, 0], results)
-    assert [one.offset for one in caught] == [0, 2, 3]
+    assert [offset for offset, _, _ in caught] == [0, 2, 3]
     assert results == ["before", None, 1.0, None, None]
 
 
@@ -107,6 +107,6 @@ def test_each_takes_the_place_of_func():
 
     results = []
     job = Job(_inverse, "inverse", collect=True, each=each)
-    (caught,) = run_chunk(job, [1, 0, 2], results)
-    assert (caught.offset, results) == (1, [1.0, None, 0.5])
+    ((offset, _, _),) = run_chunk(job, [1, 0, 2], results)
+    assert (offset, results) == (1, [1.0, None, 0.5])
     assert calls == [[1, 0, 2], [2]]

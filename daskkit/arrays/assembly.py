@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from daskkit.arrays.blocks import Cut
-    from daskkit.run.options import Options
+    from daskkit.run.work import Options
 
 __all__ = ["ArrayWork", "Assembly", "execute_into_array", "join"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from daskkit.arrays.blocks import Cut
-    from daskkit.run.options import Options
+    from daskkit.run.work import Options
 
 __all__ = ["make_map_work", "make_reduce_work", "map_blocks", "reduce_blocks"]
 

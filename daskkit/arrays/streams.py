@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator, SeedSequence
 
-    from daskkit.run.options import Options
+    from daskkit.run.work import Options
 
 __all__ = ["make_monte_carlo_work", "monte_carlo"]
 

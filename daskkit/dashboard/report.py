@@ -18,7 +18,7 @@ from daskkit.errors import ClusterError, DaskkitError
 from daskkit.files import check_writable
 from daskkit.pages.recorded import save_recordings
 from daskkit.pages.recording import Recording
-from daskkit.run.hearing import listeners
+from daskkit.run.hearing import Listener, listeners
 from daskkit.run.session import find_client, session
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def report(path: str | os.PathLike[str]) -> Iterator[Path]:
         listener.save(target)
 
 
-class _Listener:
+class _Listener(Listener):
     """Records clusters, and calls of verbs, of one block."""
 
     def __init__(self) -> None:

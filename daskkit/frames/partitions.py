@@ -20,7 +20,7 @@ from daskkit.run.work import Work, execute
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from daskkit.run.options import Options
+    from daskkit.run.work import Options
 
 __all__ = ["describe_files", "describe_partitions", "map_partitions", "read_files"]
 

@@ -79,7 +79,7 @@ def read_stages(stages: Sequence[Any]) -> list[Stage]:
     for i, stage in enumerate(read):
         seen[stage.job.name] += 1
         if (number := seen[stage.job.name]) > 1:
-            job = dataclasses.replace(stage.job, name=f"{stage.job.name}_{number}")
+            job = stage.job.replace(name=f"{stage.job.name}_{number}")
             read[i] = dataclasses.replace(stage, job=job)
     return read
 

@@ -110,8 +110,8 @@ class Step:
             record.note(Doing.RUNS, start, stop)
             caught = run_chunk(self.job, items, results, _errors_of_items())
         if caught:
-            error = caught[0].error
-            what = self._name(start, items, caught[0].offset)
+            offset, error, _ = caught[0]
+            what = self._name(start, items, offset)
             error.add_note(f"raised by {what}")
             _raise(error)
         if is_on_wire():
@@ -140,7 +140,8 @@ class Step:
             single = items[offset : offset + 1]
             caught = run_chunk(self.job, single, results, _errors_of_items())
             if caught:
-                return [caught[0]._replace(offset=offset)]
+                _, error, attempts = caught[0]
+                return [(offset, error, attempts)]
             if is_on_wire():
                 announce = functools.partial(record.note, Doing.TRIES, index, index + 1)
                 with contextlib.suppress(TransportError):  # as when it is sent
@@ -149,7 +150,7 @@ class Step:
 
     def _name(self, start: int, items: Sequence[Any], offset: int) -> str:
         """Return what an item is called in messages."""
-        job = dataclasses.replace(self.job, describe=self.describe)
+        job = self.job.replace(describe=self.describe)
         return job.name_item(start + offset, items[offset]) + self.place
 
 

@@ -56,7 +56,7 @@ def build_work(
     14
     """
     job = make_job(work.func, work.name if name is None else name, 0, None, "raise")
-    job = dataclasses.replace(job, each=work.each, describe=work.describe)
+    job = job.replace(each=work.each, describe=work.describe)
     n_parts = count_partitions(len(work.items), npartitions, batch_size)
     return make_answer(job, work.items, n_parts, work.finish)
 

@@ -8,22 +8,22 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
 
 from daskkit.loop import short_repr
-from daskkit.run.failures import Failure, Results, format_note
-from daskkit.run.helpers import lend
-from daskkit.run.job import Caught, executing, run_chunk
+from daskkit.run.job import executing, run_chunk
 from daskkit.run.quick import Comprehension, is_quick
 from daskkit.run.source import Part, Source
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
     from distributed import Client
 
+    from daskkit.run.failures import Failure
     from daskkit.run.helpers import Loan
-    from daskkit.run.job import Job
+    from daskkit.run.job import Caught, Job
     from daskkit.run.plan import Facts, Forecast, Means
 
 __all__ = ["Call", "Pilot"]
@@ -126,13 +126,19 @@ class Call:
                 # The one list of a call that stayed here, or arrived as one batch.
                 only: list[Any] = parts[0][1]
                 return only if type(only) is list else list(only)
-            everything = Results() if self.job.collect else []
+            everything: list[Any] = []
+            if self.job.collect:
+                from daskkit.run.failures import Results
+
+                everything = Results()
             for _, results, _ in parts:
                 everything.extend(results)
             return everything
         answer = self._combine(parts)
         if not self.job.collect:
             return answer
+        from daskkit.run.failures import Results
+
         return answer, Results(sorted(self.failures, key=lambda failure: failure.index))
 
     def close(self) -> None:
@@ -225,6 +231,8 @@ class Call:
 
     def help(self, n_threads: int) -> None:
         """Have more threads of this process execute items."""
+        from daskkit.run.helpers import lend
+
         self._wants_helpers = True
         for i in range(n_threads):
             self._helpers.append(lend(self._help, f"daskkit-{self.job.name}-{i}"))
@@ -384,14 +392,15 @@ class Call:
         """Execute trivial items, and leave what follows a cut to others."""
         pilot = self.pilot
         quick = Comprehension(self.job.func, part.items)
-        pilot.quick, caught = quick, list[Caught]()
+        pilot.quick = quick
+        caught: list[Caught] = []
         try:
             with executing():
                 new = quick.run()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the caller raises it
             n_done = quick.n_begun - 1
             new = [None] * n_done  # which nobody sees
-            caught.append(Caught(n_done, error, 1))
+            caught.append((n_done, error, 1))
         finally:
             pilot.quick = None
         if len(results) < len(new):
@@ -470,6 +479,8 @@ class Call:
         Failure
             What stands in the place of a result.
         """
+        from daskkit.run.failures import Failure, format_note
+
         value = short_repr(item)
         failure = Failure(index, value, error, where, attempts)
         with self.changed:
@@ -517,7 +528,7 @@ class Call:
                     plain = []
                 answers.append(results)
             else:
-                plain += [one for one in results if not isinstance(one, Failure)]
+                plain += self._drop_failures(results)
         if plain or not answers:
             answers.append(combine(plain))
         while len(answers) > 1:
@@ -526,6 +537,13 @@ class Call:
                 for i in range(0, len(answers), _FAN_IN)
             ]
         return answers[0]
+
+    def _drop_failures(self, results: list[Any]) -> list[Any]:
+        if not self.failures:
+            return results
+        from daskkit.run.failures import Failure
+
+        return [one for one in results if not isinstance(one, Failure)]
 
     @property
     def n_ahead(self) -> int:

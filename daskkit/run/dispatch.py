@@ -5,7 +5,6 @@ Runs in the thread that feeds the lanes, except for `Dispatcher.close`.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import time
@@ -112,7 +111,7 @@ class Dispatcher:
         """Return the job in the form in which it travels."""
         if self._job is None:
             self._call.job.prepare_to_leave()
-            job = dataclasses.replace(self._call.job, rules=dump_rules())
+            job = self._call.job.replace(rules=dump_rules())
             self._job = self._packer.pack(job)
         return self._job
 
@@ -412,7 +411,7 @@ class Dispatcher:
         if part.stop - part.start != 1:
             for index in range(part.start, part.stop):
                 single = part.between(index, index + 1)
-                self._call.give_back(single._replace(is_suspect=True))
+                self._call.give_back(single.marked(is_suspect=True))
             return
         side = "in a worker" if what == "argument" else "in this process"
         name = f"{type(error).__name__}: {error}"
@@ -490,9 +489,9 @@ class Dispatcher:
             for one, other in ((start, first), (end, stop)):
                 if one < other:
                     part = batch.part.between(one, other)
-                    self._call.give_back(part._replace(is_suspect=False))
+                    self._call.give_back(part.marked(is_suspect=False))
             if first < end:
-                suspect = batch.part.between(first, end)._replace(is_suspect=True)
+                suspect = batch.part.between(first, end).marked(is_suspect=True)
                 self._suspect(suspect, lane, cause, overdue)
         lane.batches.clear()
         self.expect()
@@ -503,13 +502,13 @@ class Dispatcher:
         """Try parts again of what a process has died with before or after it ran."""
         n_items = part.stop - part.start
         if n_items == 1:
-            part = part._replace(is_suspect=True)
+            part = part.marked(is_suspect=True)
             self._suspect(part, lane, cause, overdue, doing=doing)
             return
         size = -(-n_items // _N_CUTS)
         for start in range(part.start, part.stop, size):
             piece = part.between(start, min(start + size, part.stop))
-            self._call.give_back(piece._replace(is_suspect=True))
+            self._call.give_back(piece.marked(is_suspect=True))
 
     def _suspect(
         self,

@@ -15,20 +15,20 @@ import sys
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
 
 from daskkit.run.hearing import listeners, tell_call
 from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.job import is_executing
-from daskkit.run.plan import Facts, Forecast, Means, Way, forecast
-from daskkit.run.session import is_in_task, session
-from daskkit.run.threads import usable_cores
+from daskkit.run.sentry import Sentry
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from daskkit.run.call import Call
     from daskkit.run.feeder import Feeder
+    from daskkit.run.plan import Forecast, Way
 
 __all__ = ["Engine"]
 
@@ -50,6 +50,9 @@ class Engine:
 
     def __init__(self, call: Call) -> None:
         self.call = call
+        # One of them at a time: the sentry of a program's first call brings in the
+        # feeder.
+        self._sentry: Sentry | None = None
         self._feeder: Feeder | None = None
         # Whether somebody hears of this call when it ends.
         self._is_heard = False
@@ -86,8 +89,9 @@ class Engine:
                     return
                 n_items, results = answer
                 following += n_items
-                if self._feeder is not None:
-                    self._feeder.wake()  # there is room for more
+                feeder = self._find_feeder()
+                if feeder is not None:
+                    feeder.wake()  # there is room for more
                 yield from results
         except KeyboardInterrupt:
             self.close(patience_s=_INTERRUPTED_S)
@@ -102,6 +106,9 @@ class Engine:
         -------
         Forecast
         """
+        from daskkit.run.plan import Facts, Forecast, Means, forecast
+        from daskkit.run.threads import usable_cores
+
         pilot = self.call.pilot
         if self.call.is_paused or self.call.where == "threads":
             way: Way = "threads" if self.call.where == "threads" else "processes"
@@ -144,7 +151,7 @@ class Engine:
         self.call.pilot.thread_id = threading.get_ident()
         self.call.pilot.native_id = threading.get_native_id()
         self.call.pilot.cpu_began = time.thread_time()
-        if is_executing() or is_in_task():
+        if is_executing() or _is_in_task():
             # Whoever called the outer verb keeps the cores busy, and might be waiting
             # for this very thread.
             self.call.is_paused = False
@@ -155,7 +162,13 @@ class Engine:
         if self.call.source.n_items == 1 and not self.call.is_paused and not only_look:
             return
         if self.call.where == "cluster" and self.call.client is None:
+            from daskkit.run.session import session
+
             self.call.client = session.wait()
+        if not only_look and Sentry.is_due(self.call):
+            self._sentry = Sentry(self.call)
+            self._sentry.start()
+            return
         from daskkit.run.feeder import Feeder
 
         self._feeder = Feeder(self.call, only_look=only_look)
@@ -170,7 +183,10 @@ class Engine:
             How long to wait for threads to end their items; by default, for ever.
         """
         self.call.close()
-        feeder = self._feeder
+        if self._sentry is not None:
+            self._sentry.close()
+        feeder = self._feeder = self._find_feeder()
+        self._sentry = None
         if self._feeder is not None:
             # It ends processes, and that is soon done. Where it has not begun there are
             # none, and the call is a short one: 20 us would be much.
@@ -187,6 +203,19 @@ class Engine:
             news = News(self.call) if feeder is None else feeder.news
             news.close()
             tell_call(news.compose(), news.client)
+
+    def _find_feeder(self) -> Feeder | None:
+        """Return the feeder, if there is one by now."""
+        return self._feeder if self._sentry is None else self._sentry.feeder
+
+
+def _is_in_task() -> bool:
+    """Return whether this thread executes a task of Dask."""
+    if "distributed" not in sys.modules:
+        return False
+    from daskkit.run.session import is_in_task
+
+    return is_in_task()
 
 
 def _find_user() -> int:

@@ -8,17 +8,18 @@ time before they close, and of the calls of verbs, also of those that are too sh
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Protocol
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from distributed import Client
 
 __all__ = ["Listener", "announced", "listeners", "tell_call"]
 
 
-class Listener(Protocol):
+class Listener:
     """Hears; raises nothing. Called by whichever thread does what it hears of."""
 
     def hear_open(self, client: Client) -> None:

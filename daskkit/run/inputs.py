@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from daskkit.arguments import check_callable
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
 
 __all__ = ["check_combine", "check_iterable", "to_sequence", "zip_inputs"]
 

@@ -6,10 +6,11 @@ import contextlib
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 __all__ = ["block_interrupt", "deferred_interrupt", "ignore_interrupt"]
 

@@ -6,17 +6,21 @@ Runs in the caller and in workers alike; knows neither clusters nor clocks.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskkit.loop import short_repr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
 
-__all__ = ["Caught", "Job", "executing", "is_executing", "run_chunk"]
+    #: An item that raised, after all its retries: its position among the items of the
+    #: chunk, the error, and how often it was tried.
+    Caught = tuple[int, BaseException, int]
+
+__all__ = ["Job", "executing", "is_executing", "run_chunk"]
 
 
 class _Here(threading.local):
@@ -48,37 +52,67 @@ def executing() -> Iterator[None]:
         _here.depth -= 1
 
 
-@dataclasses.dataclass(frozen=True)
 class Job:
-    """One call of a verb, as far as whoever executes its items has to know."""
+    """One call of a verb, as far as whoever executes its items has to know.
 
-    #: ``func(item)``, or ``func(*item)`` with `star`.
-    func: Callable[..., Any]
-    #: What it is called in messages and on the dashboard.
-    name: str
-    #: ``combine(results)``, see `Workload`; None keeps the list of results.
-    combine: Callable[[list[Any]], Any] | None = None
-    #: Whether an item is a tuple of arguments.
-    star: bool = False
-    #: How often an item that raises is tried again, at once and in the same place.
-    retries: int = 0
-    #: Whether an item that raises is noted and the others go on.
-    collect: bool = False
-    #: Seconds that an item may take, None for any time.
-    timeout: float | None = None
-    #: ``each(items, results)`` appends the results of consecutive items one by one, in
-    #: place of calls of `func`; after an error those before the guilty item are there.
-    each: Callable[[Sequence[Any], list[Any]], None] | None = None
-    #: ``describe(index, item)`` is what an item is called in messages, such as ``"row 3
-    #: (label 'x')"``; None shows its index and value. Stays in the caller.
-    describe: Callable[[int, Any], str] | None = None
-    #: Called in the caller before another process is told of the job. Stays there.
-    before_leaving: Callable[[], None] | None = None
-    #: Items before its first one that another call has executed; for people.
-    n_before: int = 0
-    #: Which messages of its items the caller wants, as by `dump_rules`; None where that
-    #: is known.
-    rules: bytes | None = None
+    A record that nobody changes. It is no dataclass, as those take 15 ms to import, for
+    which the first call of a program would wait.
+    """
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        name: str,
+        combine: Callable[[list[Any]], Any] | None = None,
+        *,
+        star: bool = False,
+        retries: int = 0,
+        collect: bool = False,
+        timeout: float | None = None,
+        each: Callable[[Sequence[Any], list[Any]], None] | None = None,
+        describe: Callable[[int, Any], str] | None = None,
+        before_leaving: Callable[[], None] | None = None,
+        n_before: int = 0,
+        rules: bytes | None = None,
+    ) -> None:
+        #: ``func(item)``, or ``func(*item)`` with `star`.
+        self.func = func
+        #: What it is called in messages and on the dashboard.
+        self.name = name
+        #: ``combine(results)``, see `Workload`; None keeps the list of results.
+        self.combine = combine
+        #: Whether an item is a tuple of arguments.
+        self.star = star
+        #: How often an item that raises is tried again, at once and in the same place.
+        self.retries = retries
+        #: Whether an item that raises is noted and the others go on.
+        self.collect = collect
+        #: Seconds that an item may take, None for any time.
+        self.timeout = timeout
+        #: ``each(items, results)`` appends the results of consecutive items one by one,
+        #: in place of calls of `func`; after an error those before the guilty item are
+        #: there.
+        self.each = each
+        #: ``describe(index, item)`` is what an item is called in messages, such as
+        #: ``"row 3 (label 'x')"``; None shows its index and value. Stays in the caller.
+        self.describe = describe
+        #: Called in the caller before another process is told of the job. Stays there.
+        self.before_leaving = before_leaving
+        #: Items before its first one that another call has executed; for people.
+        self.n_before = n_before
+        #: Which messages of its items the caller wants, as by `dump_rules`; None where
+        #: that is known.
+        self.rules = rules
+
+    def replace(self, **changes: Any) -> Job:
+        """Return the same with some things changed.
+
+        Examples
+        --------
+        >>> Job(abs, "abs").replace(name="other").name
+        'other'
+        """
+        return Job(**{**self.__dict__, **changes})
 
     def name_item(self, index: int, item: Any) -> str:
         """Return what an item is called in messages.
@@ -108,16 +142,6 @@ class Job:
         return {**self.__dict__, "describe": None, "before_leaving": None}
 
 
-class Caught(NamedTuple):
-    """An item that raised, after all its retries."""
-
-    #: Position among the items of the chunk.
-    offset: int
-    error: BaseException
-    #: How often it was tried.
-    attempts: int
-
-
 def run_chunk(
     job: Job,
     items: Sequence[Any],
@@ -140,7 +164,9 @@ def run_chunk(
 
     Returns
     -------
-    list of Caught
+    list of tuple
+        Its position among the items of the chunk, the error after all retries, and how
+        often it was tried.
 
     Examples
     --------
@@ -181,7 +207,7 @@ def _run(
             except catch as raised:
                 error = raised
         else:
-            caught.append(Caught(offset, error, attempts))
+            caught.append((offset, error, attempts))
             if not job.collect:
                 break
             results.append(None)

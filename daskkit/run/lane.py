@@ -24,7 +24,7 @@ from daskkit.run.board import SENDS, TRIES, Board
 from daskkit.run.desk import speaking, tidy
 from daskkit.run.exceptions import dump_error
 from daskkit.run.hosts import is_own_user
-from daskkit.run.job import Caught, Job, run_chunk
+from daskkit.run.job import Job, run_chunk
 from daskkit.run.link import Link
 from daskkit.run.meter import LaneMeter, metered
 from daskkit.run.rules import load_rules
@@ -39,6 +39,7 @@ from daskkit.transport.trial import Trial
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from daskkit.run.job import Caught
     from daskkit.transport.auto import Packed
     from daskkit.transport.plain import Sent
 
@@ -499,8 +500,10 @@ def _run_claims(  # noqa: PLR0917 - an inner part of _execute
         chunk = batch[first - order.start : end - order.start]
         skipped = first - order.start
         caught += [
-            failure._replace(offset=failure.offset + skipped)
-            for failure in run_chunk(job, chunk, results, (BaseException,))
+            (offset + skipped, error, attempts)
+            for offset, error, attempts in run_chunk(
+                job, chunk, results, (BaseException,)
+            )
         ]
         board.finished(end - first)
         wall_s = time.perf_counter() - began

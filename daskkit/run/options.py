@@ -5,9 +5,8 @@ Part of `run`, as all that executes items takes them.
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Callable, Iterable, Sized
-from typing import Any, Literal, TypedDict
+import sys
+from collections.abc import Sized
 
 from daskkit.arguments import check_timeout, check_whole, name_of
 from daskkit.errors import ArgumentError
@@ -15,23 +14,21 @@ from daskkit.loop import short_repr
 from daskkit.run.call import Call
 from daskkit.run.engine import Engine
 from daskkit.run.job import Job
-from daskkit.run.session import find_client
 
-__all__ = ["OnError", "Options", "Where", "make_engine", "make_job"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Literal
 
-Where = Literal["auto", "inline", "threads", "cluster"]
-OnError = Literal["raise", "collect"]
+    from distributed import Client
 
+    Where = Literal["auto", "inline", "threads", "cluster"]
+    OnError = Literal["raise", "collect"]
 
-class Options(TypedDict, total=False):
-    """The options of verbs whose answer is one object; `daskkit.map` explains them."""
+__all__ = ["make_engine", "make_job"]
 
-    where: Where
-    batch_size: int | None
-    progress: bool
-    retries: int
-    timeout: float | None
-    name: str | None
+_WHERE = ("auto", "inline", "threads", "cluster")
+_ON_ERROR = ("raise", "collect")
 
 
 def make_job(
@@ -56,7 +53,7 @@ def make_job(
         raise ArgumentError(msg)
     check_whole(retries, "retries", 0)
     check_timeout(timeout)
-    _check_choice(on_error, "on_error", typing.get_args(OnError))
+    _check_choice(on_error, "on_error", _ON_ERROR)
     return Job(
         func=func,
         name=name or name_of(func),
@@ -78,7 +75,7 @@ def make_engine(
     is_stream: bool = False,
 ) -> Engine:
     """Return the engine of a call, the arguments that say how being checked."""
-    _check_choice(where, "where", typing.get_args(Where))
+    _check_choice(where, "where", _WHERE)
     if batch_size is not None:
         check_whole(batch_size, "batch_size", 1)
     if job.timeout is not None and where in {"inline", "threads"}:
@@ -96,7 +93,11 @@ def make_engine(
         bar = make_bar(
             total, job.name, show=True, unit="item", delay_s=0, n_done=n_before
         )
-    client = find_client() if where in {"auto", "cluster"} else None
+    client: Client | None = None
+    if where in {"auto", "cluster"} and "distributed" in sys.modules:
+        from daskkit.run.session import find_client
+
+        client = find_client()
     call = Call(
         job,
         items,

@@ -7,10 +7,11 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any
 
 __all__ = ["Part", "Source", "Window"]
 
@@ -20,7 +21,7 @@ _READ_S = 0.01
 _WINDOW_FROM = 256
 
 
-class Window(Sequence[Any]):
+class Window(Sequence["Any"]):
     """Consecutive items of a list or tuple, without a copy.
 
     For trivial items a slice takes 3 % of the time of the loop over it.
@@ -67,14 +68,20 @@ class Window(Sequence[Any]):
         return list, (self[:],)
 
 
-class Part(NamedTuple):
-    """Consecutive items."""
+class Part:
+    """Consecutive items; a record that nobody changes."""
 
-    #: Index of the first in the input.
-    start: int
-    items: Sequence[Any]
-    #: Whether a worker has died with one of them: never to be executed in the caller.
-    is_suspect: bool = False
+    __slots__ = ("is_suspect", "items", "start")
+
+    def __init__(
+        self, start: int, items: Sequence[Any], *, is_suspect: bool = False
+    ) -> None:
+        #: Index of the first in the input.
+        self.start = start
+        self.items = items
+        #: Whether a worker has died with one of them: never to be executed in the
+        #: caller.
+        self.is_suspect = is_suspect
 
     @property
     def stop(self) -> int:
@@ -84,7 +91,12 @@ class Part(NamedTuple):
     def between(self, start: int, stop: int) -> Part:
         """Return the items from index `start` up to `stop`."""
         offset = self.start
-        return Part(start, self.items[start - offset : stop - offset], self.is_suspect)
+        items = self.items[start - offset : stop - offset]
+        return Part(start, items, is_suspect=self.is_suspect)
+
+    def marked(self, *, is_suspect: bool) -> Part:
+        """Return the same items, suspected or not."""
+        return Part(self.start, self.items, is_suspect=is_suspect)
 
 
 class Source:

@@ -6,8 +6,8 @@ import contextlib
 import functools
 import math
 import os
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 

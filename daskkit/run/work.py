@@ -7,14 +7,27 @@ The arrays' and frames' verbs make it; `execute` runs it, `graphs` makes it lazy
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from daskkit.run.options import Options, make_engine, make_job
+from daskkit.run.options import make_engine, make_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Work", "execute", "run_items"]
+    from daskkit.run.options import Where
+
+__all__ = ["Options", "Work", "execute", "run_items"]
+
+
+class Options(TypedDict, total=False):
+    """The options of verbs whose answer is one object; `daskkit.map` explains them."""
+
+    where: Where
+    batch_size: int | None
+    progress: bool
+    retries: int
+    timeout: float | None
+    name: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +127,7 @@ def run_items(work: Work, **options: Unpack[Options]) -> Any:
         options.get("timeout"),
         "raise",
     )
-    job = dataclasses.replace(
-        job,
+    job = job.replace(
         combine=work.combine,
         each=work.each,
         describe=work.describe,

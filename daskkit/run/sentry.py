@@ -1,0 +1,129 @@
+"""Who watches the first call of a program, until it is worth to import the feeder.
+
+That takes 15 ms, a third of what many a loop takes that is over before a feeder could
+bring anything. Later calls have it at hand.
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from daskkit.run.call import Call
+    from daskkit.run.feeder import Feeder
+
+__all__ = ["Sentry"]
+
+# What takes no longer is left to the calling thread: to fork takes 20 ms more.
+_WORTH_S = 0.1
+# The first look. How long the call has taken by then has doubled until the next one.
+_LOOK_S = 0.005
+# What releases the GIL all the time never lets the import have it. The calling thread
+# then waits for it between two parts, up to so long.
+_STARVED_S, _YIELD_S = 0.005, 0.05
+
+
+class Sentry:
+    """Brings in the feeder of a call where what is left may be worth it.
+
+    Parameters
+    ----------
+    call : Call
+        The call.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        #: Who has taken over, if that came about.
+        self.feeder: Feeder | None = None
+        # Held until the call is over; while a feeder is made.
+        self._gate = threading.Lock()
+        self._making = threading.Lock()
+        # Since when it is being imported, and whether that has ended.
+        self._since_s = 0.0
+        self._is_here = threading.Event()
+        # Items that had begun at the last look, and when that was.
+        self._seen = (0.0, 0.0)
+
+    @staticmethod
+    def is_due(call: Call) -> bool:
+        """Return whether the feeder of a call would have to be imported."""
+        return (
+            "daskkit.run.feeder" not in sys.modules
+            and call.client is None
+            and call.where == "auto"
+            and not call.is_paused
+        )
+
+    def start(self) -> None:
+        """Watch the calling thread from another one."""
+        self._gate.acquire()
+        self._seen = (0.0, self._call.pilot.began)
+        self._call.after_part = self._let_in
+        _thread.start_new_thread(self._watch, ())
+
+    def close(self) -> None:
+        """Watch no longer, as the call is over; `feeder` stays what it is."""
+        with self._making:
+            if self._gate.locked():
+                self._gate.release()
+        if self.feeder is None:
+            self._call.after_part = None
+
+    def _watch(self) -> None:
+        look_s = _LOOK_S
+        while not self._gate.acquire(timeout=look_s):
+            left_s = self._estimate_left_s()
+            if left_s > _WORTH_S:
+                break
+            since_s = time.perf_counter() - self._call.pilot.began
+            look_s = max(_LOOK_S, min(left_s, since_s))
+        else:
+            return
+        try:
+            self._since_s = time.perf_counter()
+            from daskkit.run.feeder import Feeder
+
+            with self._making:
+                if self._gate.locked():
+                    feeder = Feeder(self._call)
+                    feeder.start()
+                    self.feeder = feeder
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            self._call.fail(error)
+        finally:
+            self._is_here.set()
+
+    def _let_in(self) -> None:
+        """Wait for an import that has taken too long already; between two parts."""
+        if self._since_s and time.perf_counter() - self._since_s > _STARVED_S:
+            self._is_here.wait(_YIELD_S)
+
+    def _estimate_left_s(self) -> float:
+        """Return how long the calling thread is going to take for the rest, if alone.
+
+        As long for each item as since the last look, as heavy ones may come last;
+        where their number isn't known, for as many as until now.
+        """
+        call = self._call
+        pilot, n_left = call.pilot, call.source.n_left
+        part, quick = pilot.part, pilot.quick
+        n_begun = float(pilot.n_items)
+        now_s = time.perf_counter()
+        if n_left is None:
+            return now_s - pilot.began
+        n_rest = float(n_left)
+        if part is not None:
+            # Of a part that can't be looked into, half is as likely as not.
+            n_open = len(part.items)
+            n_of_part = n_open / 2 if quick is None else quick.n_begun
+            n_begun += n_of_part
+            n_rest += n_open - n_of_part
+        n_before, seen_s = self._seen
+        if n_begun - n_before >= 1.0:
+            self._seen = (n_begun, now_s)
+        return (now_s - seen_s) * n_rest / max(n_begun - n_before, 0.5)

@@ -1,0 +1,114 @@
+"""The first call of a program: short ones import little, long ones are shared."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.timeout(60)
+
+HEAD = "import os, sys, time; import daskkit as dk\n"
+
+
+def _run(code: str, *, expects_error: bool = False) -> str:
+    """Return what a fresh process prints, or its traceback."""
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + code],
+        capture_output=True,
+        text=True,
+        check=not expects_error,
+        timeout=50,
+    )
+    return done.stderr if expects_error else done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("item", "items"),
+    [
+        ("time.sleep(0.02)", "range(40)"),  # each releases the GIL
+        ("sum(range(400_000))", "range(100)"),  # each holds it
+        ("x and sum(range(4_000_000))", "[0] * 300_000 + [1] * 12"),  # heavy ones last
+    ],
+)
+def test_long_first_call_is_shared(item, items):
+    """Others are brought in, as in any later call; threads where items wait."""
+    out = _run(
+        "import threading\n"
+        f"def f(x):\n    {item}\n    return os.getpid(), threading.get_ident()\n"
+        f"who = dk.map(f, {items})\n"
+        "print(len(set(who)) > 1, 'daskkit.run.feeder' in sys.modules)"
+    )
+    assert out == "True True"
+
+
+def test_a_stream_is_shared_too():
+    """Also where nobody knows how many items there are."""
+    out = _run(
+        "import threading\n"
+        "f = lambda x: time.sleep(0.02) or (os.getpid(), threading.get_ident())\n"
+        "print(len(set(dk.imap(f, (x for x in range(100))))) > 1,"
+        "'daskkit.run.feeder' in sys.modules)"
+    )
+    assert out == "True True"
+
+
+def test_items_of_numpy_let_the_import_have_the_gil():
+    """They release it all the time, for a moment each."""
+    out = _run(
+        "import numpy as np\n"
+        "a = np.arange(100_000.0)\n"
+        "f = lambda i: [float(np.sort(a[::-1] * i)[7]) for _ in range(3)] "
+        "and os.getpid()\n"
+        "dk.map(f, range(800))\n"
+        "print('daskkit.run.feeder' in sys.modules)"
+    )
+    assert out == "True"
+
+
+def test_long_item_is_watched_before_it_ends():
+    """The feeder is there amid the first item, not only after it."""
+    out = _run(
+        "def f(x):\n"
+        "    time.sleep(1 if x == 0 else 0)\n"
+        "    return 'daskkit.run.feeder' in sys.modules\n"
+        "print(dk.map(f, range(4))[0])"
+    )
+    assert out == "True"
+
+
+@pytest.mark.parametrize("n_items", [20, 2_000])
+def test_an_error_names_its_item(n_items):
+    """Whether it comes before the feeder does or after it."""
+    out = _run(
+        "f = lambda x: sum(range(20_000)) / (x - 11)\n"
+         f"dk.map(f, range({n_items}))",
+        expects_error=True,
+    )
+    assert "ZeroDivisionError" in out
+    assert "raised by item 11 (value 11) in this process; 11 of" in out
+
+
+def test_nothing_is_left_of_a_short_first_call():
+    """The thread that watched ends with the call."""
+    out = _run(
+        "dk.map(abs, range(1000))\n"
+        "deadline = time.monotonic() + 20\n"
+        "count = lambda: len(os.listdir('/proc/self/task'))\n"
+        "while count() > 1 and time.monotonic() < deadline: time.sleep(0.01)\n"
+        "print(count())"
+    )
+    assert out == "1"
+
+
+def test_interrupt_ends_the_first_call():
+    """Ctrl-C amid an item before the feeder has come, and amid one after it."""
+    out = _run(
+        "import signal, threading\n"
+        "for after_s in (0.01, 0.3):\n"
+        "    threading.Timer(after_s, signal.raise_signal, [signal.SIGINT]).start()\n"
+        "    try: dk.map(time.sleep, [0.05] * 1_000, where='auto')\n"
+        "    except KeyboardInterrupt: print('interrupted')\n"
+    )
+    assert out == "interrupted\ninterrupted"
