@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-import numbers
 
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
@@ -27,7 +26,7 @@ def is_whole(value: Any, least: int) -> bool:
     >>> is_whole(3, 1), is_whole(True, 1), is_whole(2.0, 1)
     (True, False, False)
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if type(value) is not int and not _is_number(value, "Integral"):
         return False
     return int(value) >= least
 
@@ -109,15 +108,20 @@ def check_timeout(timeout: Any) -> None:
         If it is not.
     """
     if timeout is not None and not (
-        isinstance(timeout, numbers.Real)
-        and not isinstance(timeout, bool)
-        and math.isfinite(timeout)
-        and float(timeout) > 0
+        _is_number(timeout, "Real") and math.isfinite(timeout) and float(timeout) > 0
     ):
         msg = (
             f"timeout must be positive seconds or None, received {short_repr(timeout)}"
         )
         raise ArgumentError(msg)
+
+
+def _is_number(value: object, kind: str) -> bool:
+    """Return whether a value is of a class of `numbers`, and no bool."""
+    # For an int, which it mostly is, nobody need wait for the import.
+    import numbers
+
+    return isinstance(value, getattr(numbers, kind)) and not isinstance(value, bool)
 
 
 def name_of(func: Any) -> str:

@@ -20,8 +20,8 @@ from daskkit.run.probe import (
     Pickled,
     measure_gil_share,
     measure_pickle,
-    quick_switching,
 )
+from daskkit.run.switching import quick_switching
 
 needs_proc = pytest.mark.skipif(
     math.isnan(read_queued_s(threading.get_native_id())), reason="needs Linux's /proc"

@@ -82,8 +82,7 @@ def test_long_item_is_watched_before_it_ends():
 def test_an_error_names_its_item(n_items):
     """Whether it comes before the feeder does or after it."""
     out = _run(
-        "f = lambda x: sum(range(20_000)) / (x - 11)\n"
-         f"dk.map(f, range({n_items}))",
+        f"f = lambda x: sum(range(20_000)) / (x - 11)\ndk.map(f, range({n_items}))",
         expects_error=True,
     )
     assert "ZeroDivisionError" in out

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import NamedTuple
 
@@ -80,7 +79,6 @@ def size_claim(item_s: float, n_left: int) -> int:
     return max(1, min(_MOST_CLAIMED, int(claim_s / item_s)))
 
 
-@dataclasses.dataclass
 class Batches:
     """Chooses the size of each next batch from the cost of the ones that ended.
 
@@ -105,13 +103,16 @@ class Batches:
     C-36(12), 1425-1439.
     """
 
-    n_workers: int
-    item_s: float
-    hand_over: HandOver = DIRECT
-    #: Batches that have ended.
-    n_ended: int = 0
-    #: Why the last batch got its size, for people to read.
-    reason: str = ""
+    def __init__(
+        self, n_workers: int, item_s: float, hand_over: HandOver = DIRECT
+    ) -> None:
+        self.n_workers = n_workers
+        self.item_s = item_s
+        self.hand_over = hand_over
+        #: Batches that have ended.
+        self.n_ended = 0
+        #: Why the last batch got its size, for people to read.
+        self.reason = ""
 
     @property
     def target_s(self) -> float:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from daskkit.errors import ClusterError, ItemTimeoutError, WorkerDiedError
 from daskkit.run.batches import Batches, size_claim
 from daskkit.run.echo import Echo
-from daskkit.run.exceptions import load_error
 from daskkit.run.frozen import Freezes
 from daskkit.run.lanes import Lane, LostError, ProcessLane
 from daskkit.run.rules import dump_rules
@@ -365,9 +364,9 @@ class Dispatcher:
         batch.close()
         if answer.unopened:
             assert answer.trouble is not None
-            self._unopened(lane, batch, load_error(answer.trouble), "argument")
+            self._unopened(lane, batch, _load(answer.trouble), "argument")
         elif answer.trouble is not None:
-            self._call.fail(load_error(answer.trouble))
+            self._call.fail(_load(answer.trouble))
         else:
             self._open(lane, batch, answer)
         if lane.is_retiring and not lane.batches:
@@ -384,7 +383,7 @@ class Dispatcher:
                 self._unopened(lane, batch, reason, "result")
                 return
         for index, dumped, attempts in answer.failures:
-            error = load_error(dumped)
+            error = _load(dumped)
             item = batch.part.items[index - batch.part.start]
             n_before = index - answer.start
             failure = call.note(index, item, error, lane.where, attempts, n_before)
@@ -585,3 +584,10 @@ class Dispatcher:
         elif now >= self._next_return_s:
             self._next_return_s = now + _RETURN_LOOK_S
             self._find_lanes()
+
+
+def _load(dumped: bytes) -> BaseException:
+    """Return an error from `dump_error`; only those import that who need it."""
+    from daskkit.run.exceptions import load_error
+
+    return load_error(dumped)

@@ -14,10 +14,8 @@ import math
 import sys
 import threading
 import time
-import warnings
 
 from daskkit.run.hearing import listeners, tell_call
-from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.job import is_executing
 from daskkit.run.sentry import Sentry
 
@@ -69,6 +67,8 @@ class Engine:
         finally:
             self.close()
         if self.call.obstacle is not None:
+            import warnings
+
             text = (
                 f"{self.call.job.name} ran in this process alone, as nothing can be "
                 f"sent to another one: {self.call.obstacle}"
@@ -190,6 +190,8 @@ class Engine:
         if self._feeder is not None:
             # It ends processes, and that is soon done. Where it has not begun there are
             # none, and the call is a short one: 20 us would be much.
+            from daskkit.run.interrupts import deferred_interrupt
+
             is_at_work = self._feeder.is_at_work
             with deferred_interrupt() if is_at_work else contextlib.nullcontext():
                 self._feeder.wake()

@@ -16,8 +16,8 @@ from daskkit.run.news import News
 from daskkit.run.parking import count_parked
 from daskkit.run.plan import Means, count_threads, forecast, is_worth_a_look
 from daskkit.run.probation import SHORT_S, Probation, judge
-from daskkit.run.probe import quick_switching
 from daskkit.run.scout import Scout
+from daskkit.run.switching import quick_switching
 from daskkit.run.threads import usable_cores
 
 if TYPE_CHECKING:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from daskkit.run.batches import size_claim
 from daskkit.run.board import SENDS, TRIES, Board
 from daskkit.run.desk import speaking, tidy
-from daskkit.run.exceptions import dump_error
 from daskkit.run.hosts import is_own_user
 from daskkit.run.job import Job, run_chunk
 from daskkit.run.link import Link
@@ -236,7 +235,7 @@ def open_and_serve(
         job: Job = unpack(message.job, last=True)
     except BaseException as error:  # noqa: BLE001 - whatever a user's class raises
         board.enter()
-        link.send_whole(pickle.dumps(dump_error(error), 5))
+        link.send_whole(pickle.dumps(_dump(error), 5))
         return False
     with metered(_find_worker(), job.name, is_task=is_task) as meter:
         meter.count_bytes(message.job)
@@ -426,7 +425,7 @@ def _execute(  # noqa: PLR0917 - an inner part of serve
             stop,
             payload,
             list(failures),
-            None if trouble is None else dump_error(trouble),
+            None if trouble is None else _dump(trouble),
             unopened,
             time.perf_counter() - began,
             time.thread_time() - cpu_began,
@@ -453,8 +452,7 @@ def _execute(  # noqa: PLR0917 - an inner part of serve
     board.handle(slot, SENDS)
     stop = start + len(results)
     failures = [
-        (start + offset, dump_error(error), attempts)
-        for offset, error, attempts in caught
+        (start + offset, _dump(error), attempts) for offset, error, attempts in caught
     ]
     if failures and not job.collect:
         stop = failures[0][0]
@@ -519,6 +517,13 @@ def _run_claims(  # noqa: PLR0917 - an inner part of _execute
             n_claim = size_claim(wall_s / (end - first), n_left)
 
 
+def _dump(error: BaseException) -> bytes:
+    """Return an error by `dump_error`, which only those import who need it."""
+    from daskkit.run.exceptions import dump_error
+
+    return dump_error(error)
+
+
 def _without_unpicklable(  # noqa: PLR0917 - an inner part of _execute
     answer: Callable[..., Answer],
     start: int,
@@ -541,7 +546,7 @@ def _without_unpicklable(  # noqa: PLR0917 - an inner part of _execute
             pack(result, home=home)
         except BaseException as reason:  # noqa: BLE001 - whatever a user's class raises
             index = start + offset
-            failures.append((index, dump_error(_describe_unsendable(index, reason)), 1))
+            failures.append((index, _dump(_describe_unsendable(index, reason)), 1))
             if not job.collect:
                 done = None if job.combine else pack(results[:offset], home=home)
                 return answer(index, done, failures)

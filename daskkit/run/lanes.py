@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import dataclasses
 import os
 import pickle
 import signal
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from daskkit.run.batches import DIRECT, TASK, HandOver
 from daskkit.run.board import N_SLOTS, OPENS, SENDS, TRIES, Board
-from daskkit.run.exceptions import load_error
 from daskkit.run.lane import Order
 from daskkit.run.voice import Said
 
@@ -44,15 +42,16 @@ class LostError(Exception):
     """A lane's process is gone; only seen within `daskkit.run`."""
 
 
-@dataclasses.dataclass
 class Batch:
     """Items that a lane has."""
 
-    part: Part
-    #: First index that the lane may not execute any more: what follows was withdrawn.
-    stop: int
-    #: The items as they were sent, to be closed when they are done, if need be.
-    packed: Packed | None
+    def __init__(self, part: Part, packed: Packed | None) -> None:
+        self.part = part
+        #: First index that the lane may not execute any more: what follows was
+        #: withdrawn.
+        self.stop = part.stop
+        #: The items as they were sent, to be closed when they are done, if need be.
+        self.packed = packed
 
     def close(self) -> None:
         """Free the memory that the items were sent in."""
@@ -105,7 +104,7 @@ class Lane(abc.ABC):
         """
         slot = next(slot for slot in range(N_SLOTS) if slot not in self.batches)
         packed = None if isinstance(items, bytes) else items
-        self.batches[slot] = Batch(part, part.stop, packed)
+        self.batches[slot] = Batch(part, packed)
         order = Order(slot, part.start, part.stop, n_claim, n_beyond, items)
         try:
             return self._send(order)
@@ -288,6 +287,8 @@ class ProcessLane(Lane):
         except (EOFError, OSError) as error:
             raise LostError from error
         if isinstance(answer, bytes):
+            from daskkit.run.exceptions import load_error
+
             raise load_error(answer)
         if isinstance(answer, Said):
             self.hear(answer)

@@ -4,56 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskkit.run.clocks import read_cpu_s, read_state
+from daskkit.run.switching import INTERVAL_S
 from daskkit.transport import wire
 from daskkit.transport.partition import Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 __all__ = [
     "Pickled",
     "measure_gil_share",
     "measure_pickle",
-    "quick_switching",
 ]
 
-# How long a thread may hold the GIL while others want it, meanwhile: a hand-over needs
-# it some ten times, and would wait for 5 ms (CPython's default) each time.
-_INTERVAL_S = 0.0005
 _PROBES, _MOST_PROBES = 6, 24
 _STARVED_S = 0.005
 _PROBE_S = 0.0002
 _SAMPLED = 64
 # What takes longer to pickle does so by itself, not for being cold.
 _COLD_S = 0.005
-
-_lock = threading.Lock()
-_users = 0
-_before_s = 0.005
-
-
-@contextlib.contextmanager
-def quick_switching() -> Iterator[None]:
-    """Let threads hand on the GIL ten times as often as usual, while in the context."""
-    global _users, _before_s  # noqa: PLW0603 - one setting for the whole process
-    with _lock:
-        if _users == 0:
-            _before_s = sys.getswitchinterval()
-            sys.setswitchinterval(min(_before_s, _INTERVAL_S))
-        _users += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                sys.setswitchinterval(_before_s)
 
 
 def measure_gil_share(thread_id: int, native_id: int) -> float:
@@ -63,7 +36,7 @@ def measure_gil_share(thread_id: int, native_id: int) -> float:
     waits until the other one lets go, at most the switch interval; or much longer if
     that one lets go for a moment again and again, which is as good as never. It tells
     nothing if the other one had no core meanwhile, on a busy machine. Takes 2 to 25 ms;
-    call it within `quick_switching`.
+    call it within `switching.quick_switching`.
 
     Parameters
     ----------
@@ -82,7 +55,7 @@ def measure_gil_share(thread_id: int, native_id: int) -> float:
         time.sleep(_PROBE_S)
         waited = time.perf_counter() - began - _PROBE_S
         # Waking up takes some 0.06 ms by itself.
-        lateness = min(1.0, max(0.0, waited / _INTERVAL_S - 0.3) / 0.7)
+        lateness = min(1.0, max(0.0, waited / INTERVAL_S - 0.3) / 0.7)
         before_s, cpu_s = cpu_s, read_cpu_s(thread_id)
         if waited > _STARVED_S and cpu_s - before_s > waited / 2:
             return 1.0
@@ -125,7 +98,7 @@ def measure_pickle(values: Sequence[Any]) -> Pickled:
         again = _measure(values[:1])
         measured = min(measured, again, key=lambda one: one.dump_s + one.load_s)
     # Elements without large parts are quick together.
-    if len(values) > 1 and measured.dump_s < _INTERVAL_S:
+    if len(values) > 1 and measured.dump_s < INTERVAL_S:
         measured = _measure(values[:_SAMPLED])
     return measured
 

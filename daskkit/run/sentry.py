@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 
+from daskkit.run.switching import quick_switching
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from daskkit.run.call import Call
@@ -18,10 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Sentry"]
 
-# What takes no longer is left to the calling thread: to fork takes 20 ms more.
-_WORTH_S = 0.1
+# What takes no longer is left to the calling thread: import, decision and forks take 50
+# to 100 ms together, in which it gets on only half as fast.
+_WORTH_S = 0.25
 # The first look. How long the call has taken by then has doubled until the next one.
 _LOOK_S = 0.005
+# To import a module gives the GIL away some ten times, and each time has to wait for
+# so long to have it again.
+_INTERVAL_S = 0.00005
 # What releases the GIL all the time never lets the import have it. The calling thread
 # then waits for it between two parts, up to so long.
 _STARVED_S, _YIELD_S = 0.005, 0.05
@@ -86,13 +92,14 @@ class Sentry:
             return
         try:
             self._since_s = time.perf_counter()
-            from daskkit.run.feeder import Feeder
+            with quick_switching(_INTERVAL_S):
+                from daskkit.run.feeder import Feeder
 
-            with self._making:
-                if self._gate.locked():
-                    feeder = Feeder(self._call)
-                    feeder.start()
-                    self.feeder = feeder
+                with self._making:
+                    if self._gate.locked():
+                        feeder = Feeder(self._call)
+                        feeder.start()
+                        self.feeder = feeder
         except BaseException as error:  # noqa: BLE001 - the caller raises it
             self._call.fail(error)
         finally:
