@@ -83,7 +83,7 @@ def test_thread_without_a_core_tells_nothing(monkeypatch):
     """It doesn't hold the GIL, but only as others have the cores."""
     monkeypatch.setattr(probe, "read_cpu_s", lambda _: 1.0)
     monkeypatch.setattr(probe, "read_state", lambda _: "R")
-    monkeypatch.setattr(probe, "_INTERVAL_S", 1e3)  # never late
+    monkeypatch.setattr(probe, "INTERVAL_S", 1e3)  # never late
     assert math.isnan(measure_gil_share(0, 0))
 
 

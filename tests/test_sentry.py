@@ -29,7 +29,7 @@ def _run(code: str, *, expects_error: bool = False) -> str:
     [
         ("time.sleep(0.02)", "range(40)"),  # each releases the GIL
         ("sum(range(400_000))", "range(100)"),  # each holds it
-        ("x and sum(range(4_000_000))", "[0] * 300_000 + [1] * 12"),  # heavy ones last
+        ("x and sum(range(4_000_000))", "[0] * 300_000 + [1] * 40"),  # heavy ones last
     ],
 )
 def test_long_first_call_is_shared(item, items):
