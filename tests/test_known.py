@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -146,6 +147,42 @@ def test_short_call_of_a_known_function_is_left_alone(monkeypatch):
     for n_items, is_of_use in [(5, False), (100, True)]:
         call = Call(Job(_spin, "_spin"), [0.004] * n_items, where="auto")
         assert (Feeder(call)._scout.earlier is not None) == is_of_use
+
+
+def test_first_item_that_prepares_for_others_is_no_measure(monkeypatch):
+    """Of a function that is known: the others are going to be what they were."""
+    monkeypatch.setattr(known, "_known", known.OrderedDict())
+    recall(_spin).note_shared(Facts(n_left=100, item_s=0.001))
+    call = Call(Job(_spin, "_spin"), [0.001] * 1_000, where="auto")
+    looks = scout.Scout(call)
+    for n_items, wall_s, expected in [(1, 0.05, 0.001), (400, 1.2, 0.003)]:
+        part = call.take(n_items, here=True)
+        call.pilot.ended(part, [None] * n_items, 0, wall_s, wall_s)
+        assert looks.gather_facts().item_s == pytest.approx(expected, rel=0.2)
+
+
+def test_items_after_one_that_prepares_are_shared_each_time(shared_client, monkeypatch):
+    """As those of `apply` are, of which the first opens the loop over the rows."""
+    monkeypatch.setattr(known, "_known", known.OrderedDict())
+
+    def work(i):
+        _spin(0.002 if i == 0 else 3e-5)
+        return os.getpid()
+
+    for _ in range(4):
+        assert len(set(dk.map(work, range(10_000)))) > 1
+
+
+def test_what_was_seen_of_few_items_settles_nothing(monkeypatch):
+    """To send one may seem to take long: what comes with any number of them does."""
+    call = Call(Job(_spin, "_spin"), [0.001] * 1_000, where="auto")
+    looks = scout.Scout(call)
+    means = scout.Means(2, 2, 0.001)
+    for n_items, is_few in [(1, True), (20, False)]:
+        part = call.take(n_items, here=True)
+        call.pilot.ended(part, [0] * n_items, 0, 0.001 * n_items, 0.001)
+        looks.look_closer(looks.gather_facts(), means, contextlib.nullcontext)
+        assert looks.has_seen_few == is_few
 
 
 def test_long_items_of_a_known_function_leave_at_once(shared_client, monkeypatch):

@@ -161,6 +161,16 @@ def test_items_that_compute_are_not_taken_for_waiting_ones(monkeypatch):
     assert sorted(shares)[2] > 0.6
 
 
+def test_what_comes_with_any_number_of_elements_is_left_out(monkeypatch):
+    """Else one small element would seem to be dear."""
+    found = {0: Pickled(4e-5, 1e-5, 90.0), 1: Pickled(5e-5, 3e-5, 94.0)}
+    monkeypatch.setattr(probe, "_measure", lambda values: found[len(values)])
+    measured = measure_pickle(["x"])
+    assert measured.dump_s == pytest.approx(1e-5)
+    assert measured.load_s == pytest.approx(2e-5)
+    assert measured.n_bytes == 4
+
+
 @pytest.mark.parametrize(
     ("n", "seconds", "expected"),
     [
@@ -175,5 +185,6 @@ def test_first_pickle_is_not_taken_for_all(monkeypatch, n, seconds, expected):
     """What was cold is pickled again, many together if they are cheap."""
     left = iter(seconds)
     monkeypatch.setattr(probe, "_measure", lambda values: Pickled(next(left)))
+    monkeypatch.setattr(probe, "_measure_nothing", Pickled)
     assert measure_pickle([0] * n).dump_s == expected
     assert next(left, None) is None

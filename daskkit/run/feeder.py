@@ -415,6 +415,8 @@ class Feeder:
             self._try_threads(facts, best.n_threads)
         elif best.way == "processes":
             crew.hand_over()
+        elif self._scout.has_seen_few:
+            self._next_look_s = time.perf_counter() + self._look_s
 
     def _stop_caller(self, best: Forecast, item_s: float) -> None:
         """Have the caller look up, and wait if workers are about to begin.
@@ -440,7 +442,8 @@ class Feeder:
         """Return whether items that cost no more than these were left to the caller."""
         best, seen = self._call.pilot.forecast, self._call.pilot.facts
         return (
-            best is not None
+            not self._scout.has_seen_few
+            and best is not None
             and seen is not None
             and best.way == "inline"
             and facts.n_left <= seen.n_left

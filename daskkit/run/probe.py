@@ -86,12 +86,14 @@ def measure_pickle(values: Sequence[Any]) -> Pickled:
     Returns
     -------
     Pickled
+        What is paid for any number of elements left out.
 
     Raises
     ------
     TransportError
         If an element can't be pickled.
     """
+    n_measured = 1
     measured = _measure(values[:1])
     if measured.dump_s < _COLD_S:
         # What runs for the first time in a while may take ten times as long.
@@ -99,8 +101,18 @@ def measure_pickle(values: Sequence[Any]) -> Pickled:
         measured = min(measured, again, key=lambda one: one.dump_s + one.load_s)
     # Elements without large parts are quick together.
     if len(values) > 1 and measured.dump_s < INTERVAL_S:
+        n_measured = min(len(values), _SAMPLED)
         measured = _measure(values[:_SAMPLED])
-    return measured
+    # Of a few small elements that takes longer than they do.
+    whole = _measure_nothing() if measured.dump_s < INTERVAL_S else Pickled()
+    return Pickled(
+        *(max(0.0, a - b / n_measured) for a, b in zip(measured, whole, strict=True))
+    )
+
+
+def _measure_nothing() -> Pickled:
+    """Return what it takes to send no element."""
+    return _measure(())
 
 
 def _measure(values: Sequence[Any]) -> Pickled:
@@ -115,5 +127,5 @@ def _measure(values: Sequence[Any]) -> Pickled:
         loaded = wire.load(dumped.stream, dumped.buffers)
     load_s = time.thread_time() - dumped_s
     del loaded
-    n = len(sample)
+    n = max(1, len(sample))
     return Pickled((dumped_s - began) / n, load_s / n, dumped.n_bytes / n)

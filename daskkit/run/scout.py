@@ -40,6 +40,8 @@ _READY_SPAWN_S = 0.3
 _KNOWN_S = 2.0
 # Threads bring nothing to speak of where items hold the GIL for so much of their time.
 _HOLDS_GIL = 0.87
+# So few elements take no longer to pickle than what comes with any number of them.
+_FEW = 8
 # Shorter looks tell nothing of an item.
 _SEEN_S = 0.001
 
@@ -79,6 +81,8 @@ class Scout:
         self.earlier = None if only_look or is_short else earlier
         # Whether what is sent was taken for what it was then, and not measured.
         self._has_remembered = False
+        #: Whether what is sent was measured of too few items to tell of the others.
+        self.has_seen_few = False
         self._gil_share: float | None = None
         self._soonest_s: float | None = None
         self._func_bytes = 0.0
@@ -132,6 +136,9 @@ class Scout:
             if self.earlier is not None:
                 item_s = max(item_s, self.earlier.item_s)
                 cpu_s = self.earlier.cpu_share * wall_s
+        elif pilot.n_items == 1 and self.earlier is not None:
+            # The first one may have prepared what all the others need.
+            item_s = min(item_s, self.earlier.item_s)
         if n_left is None:
             n_left = max(1, call.n_done)
         # An item doesn't wait while its thread does, for a core that others have.
@@ -235,6 +242,7 @@ class Scout:
         needs_func = earlier is None or job.each is not None or _captures(job.func)
         if needs_func and not knows_items and not self._func_bytes:
             self._func_bytes = float(wire.dump(job).n_bytes)
+        self.has_seen_few = False
         if earlier is not None:
             self._has_remembered = True
             self._pickles = _remember_pickles(earlier)
@@ -244,6 +252,7 @@ class Scout:
         if not len(results) and part is not None:
             items = part.items
         needs_items = len(items) > 0 and not knows_items
+        self.has_seen_few = len(results) < _FEW
         self._pickles = (
             measure_pickle(items) if needs_items else Pickled(),
             measure_pickle(results) if len(results) else Pickled(),
