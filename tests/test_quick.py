@@ -90,6 +90,18 @@ def test_heavy_items_after_trivial_ones_are_shared(
     assert set(threads[N:]) - {here}
 
 
+def test_heavy_items_that_hold_the_gil_are_shared_as_well(shared_client, monkeypatch):
+    """Whoever decides has it only between two of them, if the caller looks up there."""
+
+    def func(x):
+        x and sum(range(4_000_000))  # one call in C: it lets nobody in
+        return threading.get_native_id()
+
+    monkeypatch.setattr(known, "_known", OrderedDict())
+    threads = dk.map(func, [0] * 300_000 + [1] * 40)
+    assert set(threads[-40:]) - {threading.get_native_id()}
+
+
 def test_what_the_calling_thread_has_not_begun_is_given_back():
     """Of its part, once that takes longer than it should and others have nothing."""
     call = Call(Job(lambda x: gate.wait(), "wait"), range(100), where="auto")

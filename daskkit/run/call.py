@@ -367,8 +367,8 @@ class Call:
         if is_pilot:
             cpu_s = time.thread_time() - cpu_began
             pilot.ended(part, results, n_before, wall_s, cpu_s)
-            if was_cut and pilot.facts is not None:
-                pilot.item_s = pilot.facts.item_s  # of the latest, not the mean
+            if was_cut:
+                pilot.begin_anew()
         n_results = len(results) - n_before
         if self.batch_size is None:
             # The mean of a part that was cut says little of what follows.
@@ -413,6 +413,17 @@ class Call:
             self.give_back(part.between(stop, part.stop))
             part = part.between(part.start, stop)
         return part, results, caught
+
+    def cut(self, item_s: float) -> None:
+        """Have what the calling thread executes end early, if it can.
+
+        Its latest items have taken so long, other than those before them. What it has
+        not begun is given back; from any thread.
+        """
+        pilot, quick = self.pilot, self.pilot.quick
+        if quick is not None:
+            pilot.item_s = pilot.seen_s = item_s
+            quick.cut()
 
     def cut_short(self, age_s: float) -> None:
         """Have what the calling thread has executed for so long end early, if it can.
@@ -575,6 +586,8 @@ class Pilot:
         self.cpu_s = 0.0
         #: Of the latest items, the newer the weightier.
         self.item_s = 0.0
+        #: What the latest of a part that is cut took; 0 if nobody has looked.
+        self.seen_s = 0.0
         # What they took and how many they are, each part with half the weight of the
         # next: of equal weight, one cold first item would count as much as many others.
         self._latest_s = self._n_latest = 0.0
@@ -604,3 +617,14 @@ class Pilot:
         self.cpu_s += cpu_s
         stop = min(len(results), n_before + _SAMPLED)
         self.sample = (part.items[:_SAMPLED], results[n_before:stop])
+
+    def begin_anew(self) -> None:
+        """Go by the latest of a part that was cut, and by those that follow.
+
+        Its many others would count for more than these for long.
+        """
+        self._latest_s = self._n_latest = 0.0
+        if self.seen_s:
+            self.item_s, self.seen_s = self.seen_s, 0.0
+        elif self.facts is not None:
+            self.item_s = self.facts.item_s

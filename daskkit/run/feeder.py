@@ -52,6 +52,8 @@ _WATCH_S = 0.01
 _LET_IN_S = 0.0002
 # Items that take so much longer, or compute so much less of their time, are others.
 _SAME_COST, _SAME_SHARE = 1.3, 0.2
+# Items of a part that take so many times what those before it took are others.
+_SURPRISE = 4
 # What has been executed for so long tells something.
 _SEEN_S = 0.0005
 
@@ -387,6 +389,7 @@ class Feeder:
             if call.n_helpers:
                 return
         facts = self._scout.gather_facts()
+        self._end_surprising_part(facts)
         self._look_s = min(_MOST_LOOK_S, 2 * self._look_s)
         # Each look takes some milliseconds of the caller's: not before it should be
         # done, if it goes on as it does.
@@ -418,6 +421,15 @@ class Feeder:
         elif self._scout.has_seen_few:
             self._next_look_s = time.perf_counter() + self._look_s
 
+    def _end_surprising_part(self, facts: Facts) -> None:
+        """Have the caller look up where its items have become far dearer.
+
+        From then on each of them is looked at, and others are let in between: items
+        that hold the GIL for long would keep them from a decision.
+        """
+        if facts.item_s > _SURPRISE * self._call.pilot.item_s > 0:
+            self._call.cut(facts.item_s)
+
     def _stop_caller(self, best: Forecast, item_s: float) -> None:
         """Have the caller look up, and wait if workers are about to begin.
 
@@ -426,10 +438,7 @@ class Feeder:
         call = self._call
         if best.way == "processes" and not self._only_look and call.client is not None:
             call.is_paused = count_parked(call.client) >= self._n_cores
-        quick = call.pilot.quick
-        if quick is not None:
-            quick.cut()  # the items were not as trivial as they seemed
-            call.pilot.item_s = item_s
+        call.cut(item_s)  # the items were not as trivial as they seemed
 
     def _note_obstacle(self, facts: Facts, means: Means, best: Forecast) -> None:
         """Keep what alone is in the way of processes, so that the user hears of it."""

@@ -54,6 +54,8 @@ class Sentry:
         self._is_here = threading.Event()
         # Items that had begun at the last look, and when that was.
         self._seen = (0.0, 0.0)
+        # What each has taken since then.
+        self._item_s = 0.0
 
     @staticmethod
     def is_due(call: Call) -> bool:
@@ -92,6 +94,8 @@ class Sentry:
             return
         try:
             self._since_s = time.perf_counter()
+            # The calling thread has to come to the end of a part to let this one in.
+            self._call.cut(self._item_s)
             with quick_switching(_INTERVAL_S):
                 from daskkit.run.feeder import Feeder
 
@@ -133,4 +137,5 @@ class Sentry:
         n_before, seen_s = self._seen
         if n_begun - n_before >= 1.0:
             self._seen = (n_begun, now_s)
-        return (now_s - seen_s) * n_rest / max(n_begun - n_before, 0.5)
+        self._item_s = (now_s - seen_s) / max(n_begun - n_before, 0.5)
+        return self._item_s * n_rest
