@@ -167,7 +167,7 @@ def _falls_below(limit):
 
 @pytest.mark.slow
 def test_memory_of_results_is_freed(shared_client):
-    """200 runs with 30 results of 1 MB each grow by less than one result every other run."""
+    """100 runs with 30 results of 1 MB each grow by less than one result every other run."""
 
     def run(n):
         for _ in range(n):
@@ -175,12 +175,12 @@ def test_memory_of_results_is_freed(shared_client):
         gc.collect()
 
     # By then as much is at hand as ever: the results of a run or two come and go.
-    run(60)
+    run(40)
     time.sleep(1)
     before = _pss()
     assert before
-    run(200)
-    assert _falls_below(before + 100e6)
+    run(100)
+    assert _falls_below(before + 50e6)
 
 
 @pytest.mark.slow
