@@ -356,6 +356,8 @@ class Call:
         if is_pilot:
             pilot.part, pilot.part_began = part, time.perf_counter()
         began, cpu_began = time.perf_counter(), time.thread_time()
+        if is_pilot:
+            pilot.part_cpu_s = cpu_began
         was_cut = False
         if is_pilot and not self.is_stream and is_quick(self.job, part.items):
             whole = part
@@ -579,6 +581,8 @@ class Pilot:
         #: What is being executed, and since when.
         self.part: Part | None = None
         self.part_began = 0.0
+        #: CPU seconds of the calling thread by then.
+        self.part_cpu_s = 0.0
         #: What executes it, if that can be cut short.
         self.quick: Comprehension | None = None
         self.n_items = 0

@@ -44,6 +44,11 @@ _HOLDS_GIL = 0.87
 _FEW = 8
 # Shorter looks tell nothing of an item.
 _SEEN_S = 0.001
+# An item that is slow is one of so many.
+_MANY = 64
+# Whoever looks may have kept the GIL from the items for so long; and items that compute
+# for a smaller share of their time mostly wait.
+_GIL_S, _LEAST_SHARE = 0.005, 0.05
 
 
 class Scout:
@@ -143,11 +148,10 @@ class Scout:
             n_left = max(1, call.n_done)
         # An item doesn't wait while its thread does, for a core that others have.
         wall_s *= 1.0 - self._measure_queued_share()
-        cpu_share = cpu_s / wall_s if wall_s > 0 and not math.isnan(cpu_s) else 1.0
         return Facts(
             n_left=n_left,
             item_s=item_s,
-            cpu_share=min(1.0, max(0.0, cpu_share)),
+            cpu_share=_share(cpu_s, wall_s),
             gil_share=1.0 if self._gil_share is None else self._gil_share,
             obstacle=self.obstacle,
             threads_failed=self.known.have_threads_failed(item_s),
@@ -163,20 +167,28 @@ class Scout:
         """
         pilot = self._call.pilot
         if self._seen is None or self._seen[0] is not quick:
-            self._seen = quick, 0, began, 0.0, pilot.cpu_began
+            self._seen = quick, 0, began, 0.0, pilot.part_cpu_s
         _, n_before, seen_s, item_s, seen_cpu_s = self._seen
         if now - seen_s > _SEEN_S:
             n_begun, cpu_s = quick.n_begun, read_cpu_s(pilot.thread_id)
             took_s = now - seen_s
-            if read_state(pilot.native_id) == "R" and not math.isnan(cpu_s):
-                # It doesn't wait, so others had the core for the rest of its time.
-                took_s = min(took_s, cpu_s - seen_cpu_s)
+            is_ready = read_state(pilot.native_id) == "R"
+            if (is_ready or took_s < _GIL_S) and not math.isnan(cpu_s):
+                # It doesn't wait, so others had the core for the rest of its time; or
+                # for no longer than this thread may have kept the GIL from it. Then
+                # items wait as much as those before them did.
+                before = _share(pilot.cpu_s, pilot.wall_s)
+                share = 1.0 if is_ready else max(before, _LEAST_SHARE)
+                took_s = min(took_s, (cpu_s - seen_cpu_s) / share)
             if n_begun - n_before > 1:
                 new_s = took_s / (n_begun - n_before)
                 item_s = min(item_s, new_s) if is_amid else new_s
                 self._seen = quick, n_begun, now, item_s, cpu_s
             elif not is_amid:
-                # Of an item that has not ended, a moment tells only that it isn't over.
+                # Of an item that has not ended, a moment tells only that it isn't over;
+                # and a short one not that all others take as long.
+                if took_s < _GIL_S:
+                    took_s = (took_s + _MANY * pilot.item_s) / (1 + _MANY)
                 item_s = max(item_s, took_s)
         return item_s
 
@@ -221,7 +233,9 @@ class Scout:
         # All that has taken some milliseconds, and more where cores are busy.
         latest = self.gather_facts(is_amid=True)
         return facts._replace(
-            n_left=latest.n_left, item_s=latest.item_s, cpu_share=latest.cpu_share
+            n_left=latest.n_left,
+            item_s=min(facts.item_s, latest.item_s),
+            cpu_share=latest.cpu_share,
         )
 
     def _measure_gil_share(self) -> None:
@@ -294,6 +308,19 @@ class Scout:
         else:
             knows, ready_s = False, _READY_SPAWN_S
         return Means(self._n_cores, self._n_cores, ready_s, knows, workers=name)
+
+
+def _share(cpu_s: float, wall_s: float) -> float:
+    """Return the share of some time that was CPU time; 1 if that isn't known.
+
+    Examples
+    --------
+    >>> _share(1.0, 4.0), _share(math.nan, 4.0)
+    (0.25, 1.0)
+    """
+    if math.isnan(cpu_s) or wall_s <= 0:
+        return 1.0
+    return min(1.0, max(0.0, cpu_s / wall_s))
 
 
 def _captures(func: Any) -> bool:
