@@ -18,6 +18,7 @@ class Watched:
 
     def __init__(self, monkeypatch):
         call = Call(Job(abs, "abs"), range(10_000), where="auto")
+        self.pilot = call.pilot
         self._scout = Scout(call)
         self._quick = Comprehension(abs, range(10_000))
         self._now = self._cpu_s = 0.0
@@ -67,3 +68,18 @@ def test_decision_makes_no_item_dearer(watched):
     assert watched.look(5, 5 * MS, 5 * MS, is_amid=True) == pytest.approx(0.1 * MS)
     cheaper_s = watched.look(1000, 5 * MS, 5 * MS, is_amid=True)
     assert cheaper_s == pytest.approx(0.005 * MS)
+
+
+def test_wait_for_the_gil_is_none_of_the_items(watched, monkeypatch):
+    """Whoever looks has it just then; they compute as those before them did."""
+    monkeypatch.setattr(scout, "read_state", lambda _: "S")
+    watched.pilot.wall_s = watched.pilot.cpu_s = 1.0
+    assert watched.look(10, 3 * MS, 1 * MS) == pytest.approx(0.1 * MS)
+    assert watched.look(10, 30 * MS, 1 * MS) == pytest.approx(3 * MS)  # they wait
+
+
+def test_a_moment_of_one_item_does_not_speak_for_all(watched):
+    """It is one of many, unless it takes longer than that."""
+    watched.pilot.item_s = 0.01 * MS
+    assert watched.look(1, 2 * MS, 2 * MS) < 0.05 * MS
+    assert watched.look(0, 20 * MS, 20 * MS) == pytest.approx(22 * MS)

@@ -254,31 +254,28 @@ def elsewhere(request, shared_client, tmp_path):
         if probe.returncode:
             pytest.skip(f"not possible here: {probe.stderr.decode()[-300:]}")
     scratch = Path(environment["TMPDIR"]) / "daskkit-test-scratch"
-    process = subprocess.Popen(
-        [
-            *prefix,
-            sys.executable,
-            "-c",
-            WORKER,
-            shared_client.scheduler.address,
-            scratch,
-        ],
-        env={**environment, "TEST_SECRET": shared_client.security.secret.hex()},
-        cwd="/",
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    said = tmp_path / "stderr.txt"
+    command = [*prefix, sys.executable, "-c", WORKER]
+    secret = shared_client.security.secret.hex()
+    with said.open("wb") as stream:
+        process = subprocess.Popen(
+            [*command, shared_client.scheduler.address, scratch],
+            env={**environment, "TEST_SECRET": secret},
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=stream,
+        )
     before = set(shared_client.nthreads())
     try:
         deadline = time.monotonic() + 60
         while not (new := set(shared_client.nthreads()) - before):
-            assert process.poll() is None, "the worker ended at once"
+            assert process.poll() is None, said.read_text(encoding="utf-8")
             assert time.monotonic() < deadline, "the worker never came"
             time.sleep(0.1)
         yield new.pop()
     finally:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children(recursive=True):
                 child.send_signal(signal.SIGTERM)
         process.terminate()
         process.wait(30)
