@@ -52,6 +52,8 @@ _WATCH_S = 0.01
 _LET_IN_S = 0.0002
 # Items that take so much longer, or compute so much less of their time, are others.
 _SAME_COST, _SAME_SHARE = 1.3, 0.2
+# What is left for so long is looked at again after a decision that saw few items.
+_UNSURE_S = 0.1
 # Items of a part that take so many times what those before it took are others.
 _SURPRISE = 4
 # What has been executed for so long tells something.
@@ -418,7 +420,7 @@ class Feeder:
             self._try_threads(facts, best.n_threads)
         elif best.way == "processes":
             crew.hand_over()
-        elif self._scout.has_seen_few:
+        elif self._is_unsure(facts):
             self._next_look_s = time.perf_counter() + self._look_s
 
     def _end_surprising_part(self, facts: Facts) -> None:
@@ -451,7 +453,7 @@ class Feeder:
         """Return whether items that cost no more than these were left to the caller."""
         best, seen = self._call.pilot.forecast, self._call.pilot.facts
         return (
-            not self._scout.has_seen_few
+            not self._is_unsure(facts)
             and best is not None
             and seen is not None
             and best.way == "inline"
@@ -459,6 +461,10 @@ class Feeder:
             and facts.item_s < _SAME_COST * seen.item_s
             and facts.cpu_share > seen.cpu_share - _SAME_SHARE
         )
+
+    def _is_unsure(self, facts: Facts) -> bool:
+        """Return whether a second look may be worth what it takes."""
+        return self._scout.has_seen_few and facts.n_left * facts.item_s > _UNSURE_S
 
     def _try_threads(self, facts: Facts, n_threads: int) -> None:
         """Have threads of this process help, and look soon whether they do."""
