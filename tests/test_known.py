@@ -13,11 +13,12 @@ import pytest
 
 import daskkit as dk
 from daskkit.run import known, scout
-from daskkit.run.call import Call, Pilot
+from daskkit.run.call import Call
 from daskkit.run.crew import Crew
 from daskkit.run.feeder import Feeder
 from daskkit.run.job import Job
 from daskkit.run.known import Known, recall
+from daskkit.run.pilot import Pilot
 from daskkit.run.plan import Facts
 from daskkit.run.source import Part
 

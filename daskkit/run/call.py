@@ -11,6 +11,7 @@ from collections import deque
 
 from daskkit.loop import short_repr
 from daskkit.run.job import executing, run_chunk
+from daskkit.run.pilot import Pilot
 from daskkit.run.quick import Comprehension, is_quick
 from daskkit.run.source import Part, Source
 
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
     from daskkit.run.failures import Failure
     from daskkit.run.helpers import Loan
     from daskkit.run.job import Caught, Job
-    from daskkit.run.plan import Facts, Forecast, Means
 
-__all__ = ["Call", "Pilot"]
+__all__ = ["Call"]
 
 # What the calling thread takes at a time: long beside the 20 us that it costs, short
 # beside the patience of those who wait for it to look up; and where nobody does.
@@ -43,8 +43,6 @@ _PROGRESS_S = 0.1
 _AHEAD = 4
 # Answers are combined so many at a time, as a tree.
 _FAN_IN = 8
-# Items and results that the pilot keeps to be looked at.
-_SAMPLED = 64
 _HERE = "this process"
 
 
@@ -371,6 +369,7 @@ class Call:
             pilot.ended(part, results, n_before, wall_s, cpu_s)
             if was_cut:
                 pilot.begin_anew()
+            pilot.seen_s = 0.0
         n_results = len(results) - n_before
         if self.batch_size is None:
             # The mean of a part that was cut says little of what follows.
@@ -568,67 +567,3 @@ class Call:
             n_new = self.n_done + self.job.n_before - self._bar.n
             if n_new:
                 self._bar.update(n_new)
-
-
-class Pilot:
-    """What the calling thread's own items tell; written by it, read by the feeder."""
-
-    def __init__(self) -> None:
-        self.began = 0.0
-        #: The calling thread.
-        self.thread_id = self.native_id = 0
-        self.cpu_began = 0.0
-        #: What is being executed, and since when.
-        self.part: Part | None = None
-        self.part_began = 0.0
-        #: CPU seconds of the calling thread by then.
-        self.part_cpu_s = 0.0
-        #: What executes it, if that can be cut short.
-        self.quick: Comprehension | None = None
-        self.n_items = 0
-        self.wall_s = 0.0
-        self.cpu_s = 0.0
-        #: Of the latest items, the newer the weightier.
-        self.item_s = 0.0
-        #: What the latest of a part that is cut took; 0 if nobody has looked.
-        self.seen_s = 0.0
-        # What they took and how many they are, each part with half the weight of the
-        # next: of equal weight, one cold first item would count as much as many others.
-        self._latest_s = self._n_latest = 0.0
-        #: Some items and their results.
-        self.sample: tuple[Sequence[Any], Sequence[Any]] = ((), ())
-        #: Once it is over.
-        self.facts: Facts | None = None
-        self.means: Means | None = None
-        self.forecast: Forecast | None = None
-
-    def ended(
-        self,
-        part: Part,
-        results: list[Any],
-        n_before: int,
-        wall_s: float,
-        cpu_s: float,
-    ) -> None:
-        """Learn from items that are done; `n_before` results are of earlier ones."""
-        self.part = None
-        n_items = max(1, len(results) - n_before)
-        self._latest_s = self._latest_s / 2 + wall_s
-        self._n_latest = self._n_latest / 2 + n_items
-        self.item_s = self._latest_s / self._n_latest
-        self.n_items += n_items
-        self.wall_s += wall_s
-        self.cpu_s += cpu_s
-        stop = min(len(results), n_before + _SAMPLED)
-        self.sample = (part.items[:_SAMPLED], results[n_before:stop])
-
-    def begin_anew(self) -> None:
-        """Go by the latest of a part that was cut, and by those that follow.
-
-        Its many others would count for more than these for long.
-        """
-        self._latest_s = self._n_latest = 0.0
-        if self.seen_s:
-            self.item_s, self.seen_s = self.seen_s, 0.0
-        elif self.facts is not None:
-            self.item_s = self.facts.item_s
