@@ -138,6 +138,25 @@ def test_a_lane_that_is_a_task_counts_once(worker):
     assert report["active"][0] > 0
 
 
+def test_a_lane_that_has_left_the_pool_is_no_task(worker):
+    """Its slot is counted once, before and after; so is what it computes."""
+    worker.state.executing_count = 1
+    with metered(worker, "f", is_task=True) as lane:
+        spend(0.03)
+        lane.leave_pool()
+        lane.leave_pool()
+        worker.state.executing_count = 0
+        worker.plugins[METER_NAME].transition("x", "executing", "long-running")
+        lane.begin_claim(0)
+        spend(0.05)
+        lane.count_claim(0, 0, 0, 0.0)
+        report, seconds = seconds_of(worker)
+    assert 0.04 < seconds["busy"] < 0.075
+    assert sum(seconds.values()) == pytest.approx(
+        2 * (report["t"] - report["began"]), abs=0.02
+    )
+
+
 def test_counts_survive_the_lane(worker):
     """Items, bytes and slowest items of calls that are over are still reported."""
     for name in ("f", "g"):

@@ -16,6 +16,7 @@ import weakref
 from collections import OrderedDict
 from pathlib import Path
 
+import dask.bag
 import numpy as np
 import pytest
 
@@ -431,6 +432,21 @@ def test_endless_input_is_read_as_needed(shared_client):
     time.sleep(0.2)  # whoever reads without bounds would have read thousands
     assert n_read < 100 + 10 * 12
     results.close()
+
+
+def test_stream_that_waits_leaves_the_workers_to_others():
+    """Whoever looks at its results may compute something else with Dask meanwhile."""
+    with dk.cluster(n_workers=2):
+        # New workers: their first lanes are tasks, which would keep their threads.
+        streams = [dk.imap(_busy, itertools.count(), where="cluster") for _ in range(2)]
+        for i, pair in zip(range(3), zip(*streams, strict=True), strict=False):
+            assert pair == (i, i)
+            many = dask.bag.from_sequence(range(8), npartitions=8)
+            assert many.sum().compute() == 28
+            results = dk.map(abs, range(-4, 0), where="cluster")
+            assert results == [4, 3, 2, 1]
+        for stream in streams:
+            stream.close()
 
 
 def test_breaking_off_drops_what_is_pending(shared_client, tmp_path):

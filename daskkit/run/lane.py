@@ -59,6 +59,9 @@ __all__ = [
 
 # When no call has followed by then, a worker looks again as it did before.
 _TIDY_S = 0.25
+# A task whose lane has nothing to do for so long lets others have its place: the caller
+# may take its time over the results, and compute something else with Dask meanwhile.
+_LEAVE_S = 0.1
 
 
 N_TOKEN_BYTES = 32
@@ -239,7 +242,20 @@ def open_and_serve(
         return False
     with metered(_find_worker(), job.name, is_task=is_task) as meter:
         meter.count_bytes(message.job)
-        return serve(link, board, job, home=message.job.place, meter=meter)
+        leave = functools.partial(_leave_pool, meter) if is_task else None
+        home = message.job.place
+        return serve(link, board, job, home=home, meter=meter, leave=leave)
+
+
+def _leave_pool(meter: LaneMeter) -> None:
+    """Have the worker begin another task although this one goes on."""
+    from distributed import secede
+    from distributed.threadpoolexecutor import thread_state
+
+    # The user may have given the worker an executor of another kind.
+    if hasattr(thread_state, "executor"):
+        meter.leave_pool()
+        secede()
 
 
 def _find_worker() -> Any:
@@ -327,6 +343,7 @@ def serve(
     items: Sequence[Any] | None = None,
     home: Place | None = None,
     meter: LaneMeter | None = None,
+    leave: Callable[[], None] | None = None,
 ) -> bool:
     """Execute the batches that arrive until the other side closes the link.
 
@@ -344,6 +361,8 @@ def serve(
         Where the caller runs.
     meter : LaneMeter, optional
         The books to keep; without, nobody reads them.
+    leave : callable, optional
+        Called at most once, when no batch has arrived for a while.
 
     Returns
     -------
@@ -356,7 +375,7 @@ def serve(
         lambda said: _send(link, said), job.rules, is_child=is_child
     ) as voice:
         meter = meter or LaneMeter(job.name)
-        voice.stays = _serve(link, board, job, items, home, meter, voice)
+        voice.stays = _serve(link, board, job, items, home, meter, voice, leave)
         return voice.stays
 
 
@@ -372,6 +391,7 @@ def _serve(  # noqa: PLR0917 - an inner part of serve
     home: Place | None,
     meter: LaneMeter,
     voice: Voice,
+    leave: Callable[[], None] | None,
 ) -> bool:
     trial = Trial()
     # The caller opens the shared memory of an answer when it receives it, and it has
@@ -379,6 +399,9 @@ def _serve(  # noqa: PLR0917 - an inner part of serve
     held: dict[int, Answer] = {}
     try:
         while True:
+            if leave is not None and not link.has_message(_LEAVE_S):
+                leave()
+                leave = None
             order = pickle.loads(link.receive())
             if order is None:
                 return True

@@ -72,6 +72,8 @@ class LaneMeter:
         What the call is named.
     note : callable, optional
         Gets a `Stretch` for each batch.
+    leave : callable, optional
+        ``leave(self)`` is told that its thread is about to leave the worker's pool.
 
     Examples
     --------
@@ -86,10 +88,14 @@ class LaneMeter:
     """
 
     def __init__(
-        self, name: str = "", note: Callable[[Stretch], object] | None = None
+        self,
+        name: str = "",
+        note: Callable[[Stretch], object] | None = None,
+        leave: Callable[[LaneMeter], object] | None = None,
     ) -> None:
         self.name = name
         self._note = note
+        self._leave = leave
         # Of the batch: index, items and failures until now, and its slowest items.
         self._batch = (-1, 0, 0)
         self._batch_slowest = (0.0, -1, 0)
@@ -148,6 +154,11 @@ class LaneMeter:
     def await_batch(self) -> None:
         """Note that the answer is sent."""
         self._turn(_DISPATCH)
+
+    def leave_pool(self) -> None:
+        """Note that the thread is about to be none of those that execute tasks."""
+        if self._leave is not None:
+            self._leave(self)
 
     def begin_claim(self, start: int) -> None:
         """Note the index of the first of the items that are about to run."""

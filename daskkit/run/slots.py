@@ -100,7 +100,7 @@ class SlotMeter(WorkerPlugin):
         is_task : bool
             Whether the thread executes a task of Dask meanwhile.
         """
-        lane = LaneMeter(name, self._note)
+        lane = LaneMeter(name, self._note, self._leave)
         with self._lock:
             self._lanes[lane] = is_task
             self._look()
@@ -202,6 +202,15 @@ class SlotMeter(WorkerPlugin):
             began = now
         self._active = (began, now)
         self._is_active = is_active
+
+    def _leave(self, lane: LaneMeter) -> None:
+        """Count a lane as no task any more; called by its thread."""
+        with self._lock:
+            if self._lanes[lane]:
+                self._read_threads()
+                self._lanes_cpu_s += time.thread_time() - lane.cpu_began_s
+                self._lanes[lane] = False
+                self._look()
 
     def _close(self, lane: LaneMeter) -> None:
         """Take over the books of a lane that ends; the lock is held, in its thread."""
