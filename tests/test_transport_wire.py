@@ -270,6 +270,64 @@ def test_function_by_value_keeps_its_file():
     assert "1 / x" in inner.line
 
 
+@pytest.fixture
+def own(monkeypatch):
+    """Yield a class, an inner class and a function that only this process has."""
+
+    class Own:
+        class Inner:
+            """Pickled by a name with a dot."""
+
+    def func(x):
+        return x
+
+    main = sys.modules["__main__"]
+    with monkeypatch.context() as patch:
+        for thing, name in ((Own, "Own"), (Own.Inner, "Own.Inner"), (func, "func")):
+            thing.__module__, thing.__qualname__ = "__main__", name
+        patch.setattr(main, "Own", Own, raising=False)
+        patch.setattr(main, "func", func, raising=False)
+        yield Own, Own.Inner, func
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda own, inner, func: own,
+        lambda own, inner, func: [own(), own()],
+        lambda own, inner, func: (inner, own, inner()),
+        lambda own, inner, func: {"func": func, "Own": own},
+        # Its module's name is a text that was met before; so is its own.
+        lambda own, inner, func: [own.__module__, own.__qualname__, own],
+        lambda own, inner, func: [*map(str, range(300)), own.__module__, own, own()],
+    ],
+)
+def test_what_is_of_the_main_module_travels_by_value(own, make, monkeypatch):
+    """Another process has another main module, or none."""
+    value = make(*own)
+    dumped = wire.dump(value)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "__main__", None)
+        loaded = wire.load(dumped.stream, dumped.buffers)
+    assert type(loaded) is type(value)
+
+
+def test_it_is_found_wherever_frames_end(own):
+    """A long pickle is cut into frames, also amid the name of a class."""
+    cls = own[0]
+    for n in range(2**16 - 60, 2**16 + 10):
+        for value in ([b"x" * 200, "x" * n, cls], ["__main__", "Own", "x" * n, cls]):
+            assert wire._refers_to_here(pickle.dumps(value, 5))
+
+
+def test_mere_mention_of_the_main_module_costs_nothing(monkeypatch):
+    """Texts about Python are full of it."""
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)  # an import would fail
+    for value in (["__main__"], {"__main__": 1}, ["see __main__", np.zeros(2)]):
+        dumped = wire.dump(value)
+        assert str(wire.load(dumped.stream, dumped.buffers)) == str(value)
+
+
 def test_long_text_and_many_numbers_survive():
     """What pickle keeps in its stream is large too, and comes back."""
     value = {"text": "ü" * 500_000, "bytes": b"x" * 500_000, "n": list(range(200_000))}

@@ -39,8 +39,12 @@ __all__ = [
 #: Arrays below this size are left to NumPy's own reducer: a bytes object copied along
 #: with the stream costs less than a buffer of its own.
 _SMALL_ARRAY = 4096
-# In one pass, of which there is one over all that is sent.
-_MAIN = re.compile(rb"__(?:mp_)?main__")
+# A text that is just the name of the main module.
+_MAIN = re.compile(rb"\x8c(?:\x08__main__|\x0b__mp_main__)")
+# What pickle writes last of a function or class, and right before it the end of its
+# name, as a text or a reference to one. A pattern that begins with one certain byte is
+# found ten times as fast as one that ends with it.
+_GLOBAL = re.compile(rb"(?s)\x93(?:(?<=\x94\x93)|(?<=h.\x93)|(?<=j.{4}\x93))")
 
 #: Elements that are tried one by one to name the one that can't be pickled.
 _SEARCHED = 100_000
@@ -291,10 +295,10 @@ def _dump_into(dumped: Dumped, value: Any) -> None:
 def _refers_to_here(stream: bytes) -> bool:
     """Return whether a pickle may name a module that another process lacks.
 
-    A mere mention in a user's string counts too; cloudpickle is right for both.
-    Children of ``spawn`` know the main module as ``__mp_main__``.
+    A user's string of that name counts too, beside any function or class; cloudpickle
+    is right for both. Children of ``spawn`` know the main module as ``__mp_main__``.
     """
-    if _MAIN.search(stream):
+    if b"main__" in stream and _MAIN.search(stream) and _GLOBAL.search(stream):
         return True
     cloudpickle = sys.modules.get("cloudpickle")
     if cloudpickle is None:
