@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ _START_S = 60.0
 _N_SHOWN = 3000
 # What could be ours among shared memory with a name.
 _SHARED = ("daskkit*", "dask-*", "psm_*")
+_OWNER = re.compile(r"daskkit-(\d+)-")
 
 
 class Program:
@@ -242,9 +244,26 @@ class Program:
 
 
 def _shared_memory() -> set[str]:
-    """Return the names in /dev/shm that could be ours."""
+    """Return the names in /dev/shm that could be ours.
+
+    Not those that name a process which lives: they are in use, by another program
+    perhaps; a process of this one would be found itself.
+    """
     folder = Path("/dev/shm")  # noqa: S108 - only looked at
-    return {str(path) for name in _SHARED for path in folder.glob(name)}
+    found = {path for name in _SHARED for path in folder.glob(name)}
+    return {str(path) for path in found if not _is_in_use(path.name)}
+
+
+def _is_in_use(name: str) -> bool:
+    """Return whether a name says that it belongs to a process, and that one lives.
+
+    Examples
+    --------
+    >>> _is_in_use(f"daskkit-{os.getpid()}-x"), _is_in_use("psm_1")
+    (True, False)
+    """
+    owner = _OWNER.match(name)
+    return owner is not None and psutil.pid_exists(int(owner[1]))
 
 
 @contextlib.contextmanager
