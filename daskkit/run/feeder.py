@@ -37,8 +37,11 @@ _KNOWN_LOOK_S = 0.0003
 # How large a result is makes a difference; for a first item that ends by then, the
 # decision waits.
 _FIRST_ITEM_S = 0.02
-# What is over by then is left to the caller without a closer look, of 2 ms.
-_SOON_S = 0.03
+# What is over by then is left to the caller: a closer look takes 2 ms, workers begin
+# some milliseconds after it, and first items may take twice as long as the others.
+_SOON_S = 0.05
+# A part that takes so long has items that are not like those before it.
+_LONG_S = 0.03
 # And the next ones, while it stays on its own: at most this long.
 _MOST_LOOK_S = 0.2
 # A decision takes 2 to 5 ms. If it has not come to an end by then, the caller waits for
@@ -48,12 +51,17 @@ _YIELD_S = 0.05
 # From then on a call is watched also amid an item: that costs 0.3 ms where items
 # release the GIL all the time.
 _WATCH_S = 0.01
+# While the one who watches is let in.
+_TURN_S = 0.00002
 # While workers are about to come, others in this process are let in for so long.
 _LET_IN_S = 0.0002
 # Items that take so much longer, or compute so much less of their time, are others.
 _SAME_COST, _SAME_SHARE = 1.3, 0.2
 # What is left for so long is looked at again after a decision that saw few items.
 _UNSURE_S = 0.1
+# A look takes a tenth of what is left for so long: it is not repeated in each call of a
+# function that the caller was the best choice for.
+_REPEAT_S = 0.1
 # Items of a part that take so many times what those before it took are others.
 _SURPRISE = 4
 # What has been executed for so long tells something.
@@ -88,6 +96,8 @@ class Feeder:
         self._quick = contextlib.ExitStack()
         self._is_hurried = self._is_watched = self._has_begun = False
         self._thread: threading.Thread | None = None
+        # When the one who watches wants the GIL next; never if there is nobody.
+        self._wakes_s = math.inf
         # Held until the call is over; by whoever looks at the thread or makes it; while
         # a decision is made, which began then.
         self._gate = threading.Lock()
@@ -140,6 +150,7 @@ class Feeder:
         with self._making:
             if self._gate.locked():
                 self._gate.release()
+        self._let_watch(math.inf)
         if self._thread is not None:
             self._thread.join()
             self._let_go()
@@ -158,6 +169,7 @@ class Feeder:
         if not self._has_begun:
             self._has_begun = True
             self._scout.known.first_s = since_s
+        self._let_watch(time.perf_counter())
         if self._thread is None:
             self._look_first(since_s)
         elif self._deciding.locked():
@@ -184,6 +196,7 @@ class Feeder:
                 self._decided.wait(_YIELD_S)
         elif since_s > _WATCH_S or self._call.is_alone:
             self._watch()
+            self._let_watch(time.perf_counter())
 
     def _let_decide(self) -> None:
         """Wait for a decision that has taken too long already."""
@@ -212,10 +225,22 @@ class Feeder:
         """Have a thread look up also amid an item."""
         if not self._is_watched:
             self._is_watched = True
+            self._wakes_s = 0.0
             # Not a `Thread`, whose start and end take as long as many a small call. It
             # has the GIL after 5 ms (CPython's default) of one item, and no sooner: to
             # hand it over and back takes 0.2 ms of the caller's.
             _thread.start_new_thread(self._wait, ())
+
+    def _let_watch(self, by_s: float) -> None:
+        """Let the one in who watches, if he wants to be by then.
+
+        Items that release the GIL for moments don't let him in by themselves, and each
+        time that they do it is signalled to him: a window of pandas takes half as long
+        again.
+        """
+        until_s = time.perf_counter() + _YIELD_S
+        while self._wakes_s < by_s and time.perf_counter() < until_s:
+            time.sleep(_TURN_S)
 
     def _hurry(self) -> None:
         """Have threads hand on the GIL soon, until the call is over."""
@@ -225,25 +250,36 @@ class Feeder:
 
     def _wait(self) -> None:
         """Start the thread if the call isn't over soon, also amid a long part."""
+        try:
+            if not self._is_over_soon():
+                with self._making:
+                    if self._gate.locked() and self._thread is None:
+                        self._hurry()
+                        self._start_thread()
+        finally:
+            self._wakes_s = math.inf
+
+    def _is_over_soon(self) -> bool:
+        """Return whether the call ends before there is something to decide; wait."""
         # This thread may have had to wait for the GIL.
         pilot = self._call.pilot
         since_s = time.perf_counter() - pilot.began
         look_s = max(0.0, self._first_look_s - since_s)
-        while not self._gate.acquire(timeout=look_s):
+        while not self._acquire_gate(look_s):
             since_s = time.perf_counter() - pilot.began
             is_known = self._scout.earlier is not None
             if pilot.n_items == 0 and since_s < _FIRST_ITEM_S and not is_known:
                 look_s = _FIRST_ITEM_S - since_s
                 continue
             if self._may_pay():
-                break
-            look_s = max(_LOOK_S, min(self._estimate_left_s(), _MOST_LOOK_S))
-        else:
-            return
-        with self._making:
-            if self._gate.locked() and self._thread is None:
-                self._hurry()
-                self._start_thread()
+                return False
+            look_s = max(_LOOK_S, min(2 * self._estimate_left_s(), _MOST_LOOK_S))
+        return True
+
+    def _acquire_gate(self, timeout_s: float) -> bool:
+        """Wait for the end of the call for so long; return whether it has come."""
+        self._wakes_s = time.perf_counter() + timeout_s
+        return self._gate.acquire(timeout=timeout_s)
 
     def _may_pay(self) -> bool:
         """Return whether there could be something to decide.
@@ -258,6 +294,8 @@ class Feeder:
         if self._estimate_left_s() <= _SOON_S:
             return False
         facts, n_cores = self._scout.gather_facts(), self._n_cores
+        if self._scout.is_best_kept(facts) and facts.n_left * facts.item_s < _REPEAT_S:
+            return False
         self._call.is_alone = not is_worth_a_look(facts, n_cores)
         if self._call.is_alone:
             return False
@@ -267,7 +305,7 @@ class Feeder:
         """Return how long the caller is going to take for the rest by itself."""
         pilot, n_left = self._call.pilot, self._call.source.n_left
         running_s = time.perf_counter() - pilot.part_began
-        if n_left is None or pilot.n_items == 0 or running_s > _SOON_S:
+        if n_left is None or pilot.n_items == 0 or running_s > _LONG_S:
             return math.inf
         return n_left * pilot.item_s
 
@@ -405,6 +443,7 @@ class Feeder:
         self._look_s *= 2
         self._next_look_s = time.perf_counter() + max(self._look_s, left_s)
         if not self._only_look and not is_worth_a_look(facts, self._n_cores):
+            self._scout.note_kept(facts)
             return  # they have turned out to be cheaper than they seemed
         best = forecast(facts, means)
         self._note_obstacle(facts, means, best)
