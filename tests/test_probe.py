@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import daskkit as dk
@@ -21,7 +22,7 @@ from daskkit.run.probe import (
     measure_gil_share,
     measure_pickle,
 )
-from daskkit.run.switching import quick_switching
+from daskkit.run.switching import Waiters, quick_switching
 
 needs_proc = pytest.mark.skipif(
     math.isnan(read_queued_s(threading.get_native_id())), reason="needs Linux's /proc"
@@ -189,3 +190,31 @@ def test_first_pickle_is_not_taken_for_all(monkeypatch, n, seconds, expected):
     monkeypatch.setattr(probe, "_measure_nothing", Pickled)
     assert measure_pickle([0] * n).dump_s == expected
     assert next(left, None) is None
+
+
+@needs_proc
+def test_who_waits_for_the_gil_in_vain_is_let_in():
+    """Operations that release it for moments never let another thread have it."""
+    numbers = np.arange(9.0)
+    is_over, times = threading.Event(), []
+
+    def wake():
+        while not is_over.wait(0.002):
+            times.append(time.perf_counter())
+
+    assert not Waiters().let_in()
+    thread = threading.Thread(target=wake)
+    thread.start()
+    try:
+        waiters, n_let_in = Waiters(), 0
+        end = time.perf_counter() + 0.5
+        while time.perf_counter() < end:
+            for _ in range(20):
+                np.median(numbers)
+            if waiters.let_in():
+                n_let_in += 1
+    finally:
+        is_over.set()
+        thread.join()
+    assert n_let_in > 0
+    assert len(times) >= n_let_in

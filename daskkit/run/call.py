@@ -14,6 +14,7 @@ from daskkit.run.job import executing, run_chunk
 from daskkit.run.pilot import Pilot
 from daskkit.run.quick import Comprehension, is_quick
 from daskkit.run.source import Part, Source
+from daskkit.run.switching import Waiters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _HERE_S = 0.004
 _ALONE_S = 0.03
 # To send the result of such an item takes about as long.
 _TRIVIAL_S = 2e-7
+# Below this, to look up now and then takes more than it may bring.
+_SMALL_S = 2e-6
 _MOST_HERE = 1_000_000
 # What was over so soon may be followed by so many times as much.
 _QUICK_S, _QUICK_GROWTH = 0.0003, 8
@@ -112,6 +115,8 @@ class Call:
         self._here_size = 1 if batch_size is None else batch_size
         self._helpers: list[Loan] = []
         self._wants_helpers = False
+        # Whether other threads have waited for the GIL in vain.
+        self._is_crowded = False
         self.pilot = Pilot()
         #: Called by the calling thread after each part that it has executed.
         self.after_part: Callable[[], None] | None = None
@@ -209,6 +214,7 @@ class Call:
         Exception
             What ended the call.
         """
+        waiters = Waiters()
         while True:
             with self.changed:
                 while not self._may_work(until):
@@ -223,6 +229,8 @@ class Call:
             part = self._take_here()
             if part is not None:
                 self._execute(part, is_pilot=True)
+                if waiters.let_in():
+                    self._is_crowded = True
                 self._show_progress()
                 if self.after_part is not None:
                     self.after_part()
@@ -437,10 +445,10 @@ class Call:
 
     def _fit(self, part: Part, item_s: float, wall_s: float) -> int:
         """Return how many items the calling thread takes next, after a part."""
-        here_s = _ALONE_S if self.is_alone else _HERE_S
+        here_s = _ALONE_S if self.is_alone and not self._is_crowded else _HERE_S
         # Not many times as many at a time: one item doesn't tell of all.
         growth = _QUICK_GROWTH if wall_s < _QUICK_S else 2
-        is_trivial = self.is_alone or item_s < _TRIVIAL_S
+        is_trivial = item_s < (_SMALL_S if self.is_alone else _TRIVIAL_S)
         sequence = self.source.sequence
         if is_trivial and sequence is not None and is_quick(self.job, sequence):
             if self._bar is None:
