@@ -11,11 +11,10 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import daskkit as dk
-from daskkit.run import feeder, probe, scout
+from daskkit.run import feeder, probe, scout, switching
 from daskkit.run.clocks import read_cpu_s, read_queued_s, read_state
 from daskkit.run.probe import (
     Pickled,
@@ -192,29 +191,38 @@ def test_first_pickle_is_not_taken_for_all(monkeypatch, n, seconds, expected):
     assert next(left, None) is None
 
 
+def test_who_waits_for_the_gil_in_vain_is_let_in(monkeypatch):
+    """Until it waits for something else; not for a few waits, and not for ever."""
+    n_waits, n_slept, n_per_turn = 0, 0, 1
+
+    def sleep(_):
+        nonlocal n_waits, n_slept
+        n_slept += 1
+        n_waits += n_per_turn
+
+    monkeypatch.setattr(switching, "_count_waits", lambda: n_waits)
+    monkeypatch.setattr(switching, "_EVERY_S", 0.0)
+    monkeypatch.setattr(switching.time, "sleep", sleep)
+    waiters = Waiters()
+    n_waits += 20
+    assert not waiters.let_in()
+    n_waits += 21
+    assert waiters.let_in()
+    assert not waiters.let_in()
+    assert n_slept == 2
+    n_waits, n_per_turn = n_waits + 21, 0
+    assert waiters.let_in()
+    assert n_slept == 2 + switching._MOST_TURNS
+
+
 @needs_proc
-def test_who_waits_for_the_gil_in_vain_is_let_in():
-    """Operations that release it for moments never let another thread have it."""
-    numbers = np.arange(9.0)
-    is_over, times = threading.Event(), []
-
-    def wake():
-        while not is_over.wait(0.002):
-            times.append(time.perf_counter())
-
-    assert not Waiters().let_in()
-    thread = threading.Thread(target=wake)
+def test_waits_of_other_threads_are_counted():
+    """And those of this one aren't."""
+    before = switching._count_waits()
+    for _ in range(50):
+        time.sleep(0.0001)
+    assert switching._count_waits() < before + 40
+    thread = threading.Thread(target=lambda: [time.sleep(0.0001) for _ in range(50)])
     thread.start()
-    try:
-        waiters, n_let_in = Waiters(), 0
-        end = time.perf_counter() + 0.5
-        while time.perf_counter() < end:
-            for _ in range(20):
-                np.median(numbers)
-            if waiters.let_in():
-                n_let_in += 1
-    finally:
-        is_over.set()
-        thread.join()
-    assert n_let_in > 0
-    assert len(times) >= n_let_in
+    thread.join()
+    assert switching._count_waits() >= before + 50
