@@ -150,13 +150,13 @@ class Feeder:
         with self._making:
             if self._gate.locked():
                 self._gate.release()
-        self._let_watch(math.inf)
         if self._thread is not None:
             self._thread.join()
             self._let_go()
         self._quick.close()
         self._call.after_part = self._call.chore = None
         self._crew = None
+        self._let_watch(math.inf)
 
     def _look_between(self) -> None:
         """Start the thread between two parts if that pays, and let it do its work.
