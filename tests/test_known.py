@@ -67,38 +67,28 @@ def test_share_of_the_gil_is_known_for_such_items(monkeypatch):
     assert facts.gil_share(0.001) is None
 
 
-def test_work_that_was_kept_is_known(monkeypatch):
-    """For a minute, for no more of it, with a cluster or without, until others won."""
-    now = [100.0]
-    monkeypatch.setattr(known.time, "monotonic", lambda: now[0])
-    facts, kept = Known(), Facts(n_left=100, item_s=0.001)
-    assert not facts.was_kept(kept)
-    facts.note_kept(kept)
-    assert facts.was_kept(kept._replace(n_left=10, item_s=0.0001))
-    assert not facts.was_kept(kept._replace(n_left=200))
-    assert not facts.was_kept(kept._replace(item_s=0.002))
-    assert not facts.was_kept(kept, has_cluster=True)
-    facts.note_kept(None)
-    assert not facts.was_kept(kept)
-    facts.note_kept(kept)
-    now[0] += 61.0
-    assert not facts.was_kept(kept)
-
-
 def test_watcher_is_let_in_between_two_parts(monkeypatch):
     """If he wants to be, and not for ever; items that let go for moments don't do it."""
     watched = Feeder(Call(Job(abs, "abs"), range(10), where="auto"))
-    watched._wakes_s = 0.0
-    came = threading.Timer(0.02, setattr, (watched, "_wakes_s", math.inf))
-    came.start()
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if comes and len(slept) == 3:
+            watched._wakes_s = math.inf
+
+    monkeypatch.setattr(feeder.time, "sleep", sleep)
+    monkeypatch.setattr(feeder, "_YIELD_S", 60.0)
+    comes, watched._wakes_s = True, 0.0
     watched._let_watch(time.perf_counter())
-    assert watched._wakes_s == math.inf
-    came.join()
-    watched._wakes_s = 0.0
-    watched._let_watch(time.perf_counter())
-    monkeypatch.setattr(feeder.time, "sleep", pytest.fail)
+    assert len(slept) == 3
     watched._wakes_s = time.perf_counter() + 60.0
     watched._let_watch(time.perf_counter())
+    assert len(slept) == 3
+    monkeypatch.setattr(feeder, "_YIELD_S", 0.01)
+    comes, watched._wakes_s = False, 0.0
+    watched._let_watch(time.perf_counter())
+    assert watched._wakes_s == 0.0
 
 
 def test_facts_are_known_for_such_items(monkeypatch):

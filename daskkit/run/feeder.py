@@ -59,9 +59,6 @@ _LET_IN_S = 0.0002
 _SAME_COST, _SAME_SHARE = 1.3, 0.2
 # What is left for so long is looked at again after a decision that saw few items.
 _UNSURE_S = 0.1
-# A look takes a tenth of what is left for so long: it is not repeated in each call of a
-# function that the caller was the best choice for.
-_REPEAT_S = 0.1
 # Items of a part that take so many times what those before it took are others.
 _SURPRISE = 4
 # What has been executed for so long tells something.
@@ -294,8 +291,6 @@ class Feeder:
         if self._estimate_left_s() <= _SOON_S:
             return False
         facts, n_cores = self._scout.gather_facts(), self._n_cores
-        if self._scout.is_best_kept(facts) and facts.n_left * facts.item_s < _REPEAT_S:
-            return False
         self._call.is_alone = not is_worth_a_look(facts, n_cores)
         if self._call.is_alone:
             return False
@@ -443,7 +438,6 @@ class Feeder:
         self._look_s *= 2
         self._next_look_s = time.perf_counter() + max(self._look_s, left_s)
         if not self._only_look and not is_worth_a_look(facts, self._n_cores):
-            self._scout.note_kept(facts)
             return  # they have turned out to be cheaper than they seemed
         best = forecast(facts, means)
         self._note_obstacle(facts, means, best)

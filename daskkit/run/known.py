@@ -20,8 +20,6 @@ __all__ = ["Known", "recall"]
 _MOST = 256
 _MEMORY_S = 60.0
 _ALIKE = 4.0
-# So many times the items, or items so many times as dear, are still best kept.
-_MORE = 1.5
 
 _lock = threading.Lock()
 _known: OrderedDict[Any, Known] = OrderedDict()
@@ -46,8 +44,6 @@ class Known:
         self._gil: tuple[float, float, float] | None = None
         # When others than the caller were the better choice, and the facts.
         self._shared: tuple[float, Facts] | None = None
-        # The same of the caller, and whether there was a cluster to choose.
-        self._kept: tuple[float, Facts, bool] | None = None
 
     def note_shared(self, facts: Facts | None) -> None:
         """Note why items were given to others, or that this brought nothing.
@@ -89,56 +85,6 @@ class Known:
         if item_s is None:
             item_s = facts.item_s
         return facts if _still_holds(since_s, facts.item_s, item_s) else None
-
-    def note_kept(self, facts: Facts | None, *, has_cluster: bool = False) -> None:
-        """Note that the caller itself was the best choice, or is so no more.
-
-        Parameters
-        ----------
-        facts : Facts or None
-            None to forget what was noted.
-        has_cluster : bool, default False
-            Whether a cluster was open.
-        """
-        if facts is None or self._of_type:
-            self._kept = None
-        else:
-            self._kept = time.monotonic(), facts, has_cluster
-
-    def was_kept(self, facts: Facts, *, has_cluster: bool = False) -> bool:
-        """Return whether the caller was the best choice for no less work than this.
-
-        Parameters
-        ----------
-        facts : Facts
-            What is left, and what an item seems to take.
-        has_cluster : bool, default False
-            Whether a cluster is open.
-
-        Returns
-        -------
-        bool
-            For a minute.
-
-        Examples
-        --------
-        >>> from daskkit.run.plan import Facts
-        >>> known = Known()
-        >>> known.note_kept(Facts(n_left=1000, item_s=1e-5))
-        >>> known.was_kept(Facts(n_left=1100, item_s=9e-6))
-        True
-        >>> known.was_kept(Facts(n_left=9000, item_s=9e-6))
-        False
-        """
-        if self._kept is None:
-            return False
-        since_s, kept, had_cluster = self._kept
-        return (
-            had_cluster == has_cluster
-            and facts.n_left <= _MORE * kept.n_left
-            and facts.item_s <= _MORE * kept.item_s
-            and time.monotonic() - since_s < _MEMORY_S
-        )
 
     def note_failure(self, item_s: float) -> None:
         """Note that threads brought nothing, as items hold the GIL.

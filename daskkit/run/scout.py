@@ -273,23 +273,10 @@ class Scout:
         )
 
     def note_choice(self, facts: Facts, means: Means, best: Forecast) -> None:
-        """Keep what was measured for later calls."""
-        if best.way == "inline":
-            self.note_kept(facts)
-            return
-        self.known.note_kept(None)
-        if not (self._has_remembered or means.knows_items):
+        """Keep what was measured for later calls, if others are the better choice."""
+        was_measured = not (self._has_remembered or means.knows_items)
+        if best.way != "inline" and was_measured:
             self.known.note_shared(facts)
-
-    def note_kept(self, facts: Facts) -> None:
-        """Keep for later calls that this thread does it best, if that is sure."""
-        if facts.obstacle is None and not self.has_seen_few:
-            has_cluster = self._call.client is not None
-            self.known.note_kept(facts, has_cluster=has_cluster)
-
-    def is_best_kept(self, facts: Facts) -> bool:
-        """Return whether an earlier call has shown that others bring nothing."""
-        return self.known.was_kept(facts, has_cluster=self._call.client is not None)
 
     @property
     def soonest_s(self) -> float:
