@@ -54,6 +54,25 @@ def test_part_without_results_is_no_reason_to_fail():
     assert pilot.item_s == pytest.approx(0.001)
 
 
+def test_one_failure_of_threads_is_soon_forgotten(monkeypatch):
+    """The machine may have been busy; what fails again and again is not tried often."""
+    now = [100.0]
+    monkeypatch.setattr(known.time, "monotonic", lambda: now[0])
+    memory, lasted_s = Known(), []
+    for _ in range(4):
+        memory.note_failure(0.001)
+        failed_at = now[0]
+        while memory.have_threads_failed(0.001):
+            now[0] += 1
+        lasted_s.append(now[0] - failed_at)
+    assert lasted_s == [4, 16, 60, 60]
+    memory.note_success()
+    assert not memory.have_threads_failed(0.001)
+    memory.note_failure(0.001)
+    now[0] += 4
+    assert not memory.have_threads_failed(0.001)
+
+
 def test_share_of_the_gil_is_known_for_such_items(monkeypatch):
     """For a minute, and for items of about that cost."""
     now = [100.0]

@@ -75,15 +75,15 @@ class Pair(NamedTuple):
         [(1, Number(2))],
         [Pair(1, 2)],
         [(0,) * 5_001] * 2,
-        [("x" * 2**17, 1), ("y", "x" * 2**17)],
+        [("x" * 2**19, 1), ("y", "x" * 2**19)],
         [Number(1)],
         [1, len],
         [np.float64(0.5)],
         np.arange(3),
         "text",
         [0] * 10_001,
-        ["x" * 2**18, "y"],
-        [1, "x" * 2**18, b"y"],
+        ["x" * 2**20, "y"],
+        [1, "x" * 2**20, b"y"],
     ],
 )
 def test_anything_else_is_left_to_others(value):

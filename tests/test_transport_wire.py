@@ -6,6 +6,7 @@ import pickle
 import sys
 import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -332,6 +333,46 @@ def test_long_text_and_many_numbers_survive():
     """What pickle keeps in its stream is large too, and comes back."""
     value = {"text": "ü" * 500_000, "bytes": b"x" * 500_000, "n": list(range(200_000))}
     assert _there_and_back(value) == value
+
+
+class _Nest:
+    """Pickled by a dump of its own, as containers of ours are."""
+
+    def __init__(self, inside):
+        self.inside = inside
+
+    def __reduce__(self):
+        dumped = wire.dump(self.inside)
+        return wire.load, (dumped.stream, [buffer.raw() for buffer in dumped.buffers])
+
+
+def test_one_dump_within_another():
+    """They don't write into the same memory."""
+    inside = ["in" * 1_000, 1]
+    value = ["before" * 1_000, _Nest([_Nest(inside), "x" * 100_000]), "after" * 1_000]
+    for _ in range(2):
+        loaded = _there_and_back(value)
+        assert loaded == [value[0], [inside, "x" * 100_000], value[2]]
+
+
+def test_dumps_one_after_the_other():
+    """A long one leaves nothing in a short one, nor does one that failed."""
+    lock = threading.Lock()
+    for n in (10, 100_000, 10, 3_000_000, 10):
+        text = "x" * n
+        first, second = wire.dump(text), wire.dump([text, 1])
+        with pytest.raises(UnpicklableError):
+            wire.dump([text, lock])
+        assert wire.load(first.stream, []) == text
+        assert wire.load(second.stream, []) == [text, 1]
+        assert wire.dump_plain([n]) == pickle.dumps([n], 5)
+
+
+def test_dumps_in_several_threads():
+    """Each thread has memory of its own."""
+    with ThreadPoolExecutor(4) as executor:
+        values = [[str(i) * 20_000, i] for i in range(200)]
+        assert list(executor.map(_there_and_back, values)) == values
 
 
 def test_unpicklable_capture_is_named():

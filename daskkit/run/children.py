@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import pickle
 import signal
 import socket
 import sys
@@ -186,7 +185,7 @@ def spawn_lanes(n_lanes: int, job: Packed) -> list[ProcessLane]:
                 process.stdin.write(repr(sys.path).encode() + b"\n")
             lane = _make_lane(mine, board_fd, process.pid, process)
             lanes.append(lane)
-            lane.link.send(pickle.dumps(JobMessage(job, ()), 5))
+            lane.link.send(JobMessage(job, ()))
     except OSError:
         end_lanes(lanes)
         raise
@@ -222,7 +221,7 @@ def main(link: int, board_fd: int, parent: int) -> None:
         contextlib.closing(Board(board_fd)) as board,
     ):
         try:
-            message = pickle.loads(caller.receive())
+            message = caller.receive()
         except (EOFError, OSError):
             return  # the caller has no need of this lane any more
         open_and_serve(caller, board, message)

@@ -518,6 +518,7 @@ class Feeder:
         if goes_on is None:
             self._next_look_s = now + SHORT_S
         elif goes_on:
+            self._scout.known.note_success()
             self._next_look_s = math.inf
         else:
             self._scout.known.note_failure(before.item_s)

@@ -19,6 +19,8 @@ __all__ = ["Known", "recall"]
 
 _MOST = 256
 _MEMORY_S = 60.0
+# For so long after the first failure of threads, which others' load may have caused.
+_DOUBT_S, _DOUBT_GROWS = 4.0, 4
 _ALIKE = 4.0
 
 _lock = threading.Lock()
@@ -40,6 +42,7 @@ class Known:
         self.first_s: float | None = None
         # When threads brought nothing, and what an item took then.
         self._failure: tuple[float, float] | None = None
+        self._n_failures = 0
         # When its share of the GIL was measured, what an item took then, and the share.
         self._gil: tuple[float, float, float] | None = None
         # When others than the caller were the better choice, and the facts.
@@ -69,7 +72,8 @@ class Known:
         Returns
         -------
         Facts or None
-            None if there is no such thing, see `have_threads_failed`.
+            None if there is no such thing of the last minute, for items of about that
+            cost.
 
         Examples
         --------
@@ -94,7 +98,13 @@ class Known:
         item_s : float
             Seconds of an item.
         """
+        again = self._failure is not None and _is_alike(self._failure[1], item_s)
+        self._n_failures = self._n_failures + 1 if again else 1
         self._failure = time.monotonic(), item_s
+
+    def note_success(self) -> None:
+        """Note that threads have brought something."""
+        self._failure = None
 
     def have_threads_failed(self, item_s: float) -> bool:
         """Return whether threads need not be tried for such items.
@@ -107,8 +117,9 @@ class Known:
         Returns
         -------
         bool
-            For a minute, and for items of about that cost: others may be larger
-            arrays, and the machine may have been busy.
+            For a while, and for items of about that cost: others may be larger arrays,
+            and the machine may have been busy. For four seconds at first, and for four
+            times as long after each next time, up to a minute.
 
         Examples
         --------
@@ -119,7 +130,10 @@ class Known:
         """
         if self._failure is None:
             return False
-        return _still_holds(*self._failure, item_s)
+        since_s, known_item_s = self._failure
+        memory_s = min(_MEMORY_S, _DOUBT_S * _DOUBT_GROWS ** (self._n_failures - 1))
+        is_recent = time.monotonic() - since_s < memory_s
+        return is_recent and _is_alike(known_item_s, item_s)
 
     def note_gil_share(self, item_s: float, share: float) -> None:
         """Note for how much of their time items hold the GIL.
@@ -144,7 +158,7 @@ class Known:
         Returns
         -------
         float or None
-            None if it isn't known of such items, see `have_threads_failed`.
+            None if it isn't known of the last minute, for items of about that cost.
         """
         if self._gil is None:
             return None
@@ -153,8 +167,12 @@ class Known:
 
 
 def _still_holds(since_s: float, known_item_s: float, item_s: float) -> bool:
-    is_alike = known_item_s / _ALIKE < item_s < known_item_s * _ALIKE
-    return is_alike and time.monotonic() - since_s < _MEMORY_S
+    is_recent = time.monotonic() - since_s < _MEMORY_S
+    return is_recent and _is_alike(known_item_s, item_s)
+
+
+def _is_alike(known_item_s: float, item_s: float) -> bool:
+    return known_item_s / _ALIKE < item_s < known_item_s * _ALIKE
 
 
 def recall(func: Any) -> Known:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import pickle
 import socket
 import struct
 import sys
@@ -66,7 +65,7 @@ _LEAVE_S = 0.1
 
 N_TOKEN_BYTES = 32
 #: Tells a lane that the call is over, and that there may be another.
-PARK = pickle.dumps(None)
+PARK = None
 #: What a lane says first: the token, its process and its number.
 GREETING = struct.Struct(f"{N_TOKEN_BYTES}sqq")
 
@@ -190,7 +189,7 @@ def _stay(link: Link, board: Board, state: dict[str, Any]) -> None:
         while goes_on:
             if not link.has_message(_TIDY_S):
                 tidy()
-            goes_on = open_and_serve(link, board, pickle.loads(link.receive()))
+            goes_on = open_and_serve(link, board, link.receive())
     except (EOFError, OSError):
         return  # the caller needs it no more, or is gone
     finally:
@@ -238,7 +237,7 @@ def open_and_serve(
         job: Job = unpack(message.job, last=True)
     except BaseException as error:  # noqa: BLE001 - whatever a user's class raises
         board.enter()
-        link.send_whole(pickle.dumps(_dump(error), 5))
+        link.send_whole(_dump(error))
         return False
     with metered(_find_worker(), job.name, is_task=is_task) as meter:
         meter.count_bytes(message.job)
@@ -380,7 +379,7 @@ def serve(
 
 
 def _send(link: Link, message: Any) -> None:
-    link.send_whole(pickle.dumps(message, 5))
+    link.send_whole(message)
 
 
 def _serve(  # noqa: PLR0917 - an inner part of serve
@@ -402,7 +401,7 @@ def _serve(  # noqa: PLR0917 - an inner part of serve
             if leave is not None and not link.has_message(_LEAVE_S):
                 leave()
                 leave = None
-            order = pickle.loads(link.receive())
+            order = link.receive()
             if order is None:
                 return True
             held.pop(order.slot, None)

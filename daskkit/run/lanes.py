@@ -9,7 +9,6 @@ from __future__ import annotations
 import abc
 import contextlib
 import os
-import pickle
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -283,7 +282,7 @@ class ProcessLane(Lane):
         opening the job, if that happened.
         """
         try:
-            answer: Answer | Said | bytes = pickle.loads(self.link.receive())
+            answer: Answer | Said | bytes = self.link.receive()
         except (EOFError, OSError) as error:
             raise LostError from error
         if isinstance(answer, bytes):
@@ -310,7 +309,7 @@ class ProcessLane(Lane):
         self.link.be_patient(_REST_S)
         with contextlib.suppress(EOFError, OSError):
             while self.link.has_message(0.0):
-                message = pickle.loads(self.link.receive())
+                message = self.link.receive()
                 if isinstance(message, Said):
                     self.hear(message)
 
@@ -344,7 +343,7 @@ class ProcessLane(Lane):
 
     def _send(self, order: Order) -> bool:
         self.board.offer(order.slot, order.start, order.stop)
-        return self.link.send(pickle.dumps(order, 5))
+        return self.link.send(order)
 
 
 class TaskLane(Lane):

@@ -6,22 +6,33 @@ a large batch is through would wait for ever if the answer is large, too.
 
 from __future__ import annotations
 
+import os
+import pickle
 import select
 import socket
 import struct
 import threading
 from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from daskkit.run.box import N_MOST, Box, make_box_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Link"]
 
-_HEADER = struct.Struct("<Q")
+# Bytes of the message, and its place in the box; they follow if it has none.
+_HEADER = struct.Struct("<qq")
+_NO_PLACE = -1
 _N_AT_ONCE = 2**20
-# To copy it takes less than to call the system twice.
+# Shorter messages are copied sooner than the system is called twice, and fit into any
+# socket.
 _N_SHORT = 2**16
 
 
 class Link:
-    """One end of a socket that carries whole messages.
+    """One end of a socket that carries objects.
 
     Parameters
     ----------
@@ -31,26 +42,37 @@ class Link:
     Examples
     --------
     >>> one, other = map(Link, socket.socketpair())
-    >>> one.send(b"a batch")
+    >>> one.send("a batch")
     True
     >>> other.receive()
-    b'a batch'
+    'a batch'
     >>> one.close(), other.close()
     (None, None)
     """
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
-        self._unsent: deque[memoryview] = deque()
+        # Bytes, and the descriptors that go with the first of them.
+        self._unsent: deque[tuple[memoryview, list[int]]] = deque()
         # Threads of an item print while its lane answers.
         self._sending = threading.RLock()
+        # For what this end sends and for what the other one does, from the first long
+        # message on.
+        self._outbox: Box | None = None
+        self._inbox: Box | None = None
+        self._has_tried = False
 
     def fileno(self) -> int:
         """Return the descriptor, for selectors; -1 once it is closed."""
         return self._socket.fileno()
 
-    def send(self, message: bytes) -> bool:
-        """Send a message, or as much of it as goes without waiting.
+    def send(self, message: Any) -> bool:
+        """Send an object, or as much of it as goes without waiting.
+
+        Parameters
+        ----------
+        message : object
+            That pickle can take, with nothing of the user's in it but bytes.
 
         Returns
         -------
@@ -62,33 +84,66 @@ class Link:
         OSError
             If the other end is gone.
         """
-        self._unsent.append(memoryview(_HEADER.pack(len(message))))
-        self._unsent.append(memoryview(message))
+        self._unsent += self._cut(message)
         return self.flush()
 
     def flush(self) -> bool:
         """Go on sending; return whether all is sent."""
         while self._unsent:
-            part = self._unsent[0]
+            part, fds = self._unsent[0]
             try:
-                n_sent = self._socket.send(part, socket.MSG_DONTWAIT)
+                n_sent = self._send(part, fds, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return False
             if n_sent < len(part):
-                self._unsent[0] = part[n_sent:]
+                self._unsent[0] = part[n_sent:], []
             else:
                 self._unsent.popleft()
         return True
 
-    def send_whole(self, message: bytes) -> None:
-        """Send a message and wait until it is sent."""
-        header = _HEADER.pack(len(message))
+    def send_whole(self, message: Any) -> None:
+        """Send an object as `send` does, and wait until it is sent."""
         with self._sending:
-            if len(message) < _N_SHORT:
-                self._socket.sendall(header + message)
-            else:
-                self._socket.sendall(header)
-                self._socket.sendall(message)
+            for part, fds in self._cut(message):
+                n_sent = self._send(part, fds)
+                if n_sent < len(part):
+                    self._socket.sendall(part[n_sent:])
+
+    def _cut(self, message: Any) -> list[tuple[memoryview, list[int]]]:
+        """Return a message in the parts that are sent, and what goes with each."""
+        parts = _dump(message)
+        n_bytes = sum(map(len, parts))
+        if n_bytes < _N_SHORT:
+            whole = b"".join((_HEADER.pack(n_bytes, _NO_PLACE), *parts))
+            return [(memoryview(whole), [])]
+        fds: list[int] = []
+        place = None
+        if n_bytes <= N_MOST:
+            if not self._has_tried:
+                fds = self._make_outbox()
+            if self._outbox is not None:
+                place = self._outbox.put(parts)
+        if place is not None:
+            return [(memoryview(_HEADER.pack(n_bytes, place)), fds)]
+        header = _HEADER.pack(n_bytes, _NO_PLACE)
+        return [(part, []) for part in (memoryview(header), *parts)]
+
+    def _make_outbox(self) -> list[int]:
+        """Make a box; return the descriptor that the other end needs."""
+        self._has_tried = True
+        fd = make_box_file()
+        if fd is None:
+            return []
+        self._outbox = Box(fd)
+        return [fd]
+
+    def _send(self, part: memoryview, fds: list[int], flags: int = 0) -> int:
+        """Send bytes and descriptors; return how many bytes were sent."""
+        if not fds:
+            return self._socket.send(part, flags)
+        n_sent = socket.send_fds(self._socket, [part], fds, flags)
+        _close(fds)
+        return n_sent
 
     def has_message(self, timeout_s: float) -> bool:
         """Return whether there is something to receive, or will be soon."""
@@ -98,30 +153,76 @@ class Link:
         """Have `receive` raise `TimeoutError` if the other end stops amid a message."""
         self._socket.settimeout(timeout_s)
 
-    def receive(self) -> bytes:
-        """Return the next message; waits for it, and for all of it.
+    def receive(self) -> Any:
+        """Return the next object; waits for it, and for all of it.
 
         Raises
         ------
         EOFError
             If the other end was closed.
         OSError
-            If the connection is broken.
+            If the connection is broken, or this process has too many files open.
         """
-        (n_bytes,) = _HEADER.unpack(self.receive_exactly(_HEADER.size))
-        return self.receive_exactly(n_bytes)
+        header, fds, _, _ = socket.recv_fds(self._socket, _HEADER.size, 1)
+        if not header:
+            raise EOFError
+        if fds:
+            try:
+                self._inbox = Box(fds[0])
+            finally:
+                _close(fds)
+        rest = self.receive_exactly(_HEADER.size - len(header))
+        n_bytes, place = _HEADER.unpack(header + rest)
+        if place == _NO_PLACE:
+            return pickle.loads(self.receive_exactly(n_bytes))
+        if self._inbox is None:
+            msg = "a message was lost: this process has too many files open"
+            raise OSError(msg)
+        with self._inbox.take(place, n_bytes) as view:
+            return pickle.loads(view)
 
-    def receive_exactly(self, n_bytes: int) -> bytes:
+    def receive_exactly(self, n_bytes: int) -> bytearray:
         """Return so many bytes, which are no whole message."""
-        received = bytearray()
-        while len(received) < n_bytes:
-            part = self._socket.recv(min(_N_AT_ONCE, n_bytes - len(received)))
-            if not part:
-                raise EOFError
-            received += part
-        return bytes(received)
+        received = bytearray(n_bytes)
+        with memoryview(received) as view:
+            n_received = 0
+            while n_received < n_bytes:
+                rest = view[n_received : n_received + _N_AT_ONCE]
+                n_more = self._socket.recv_into(rest)
+                if not n_more:
+                    raise EOFError
+                n_received += n_more
+        return received
 
     def close(self) -> None:
         """Close the socket; a second call does nothing."""
+        for _, fds in self._unsent:
+            _close(fds)
         self._unsent.clear()
+        for box in (self._outbox, self._inbox):
+            if box is not None:
+                box.close()
         self._socket.close()
+
+
+class _Writer:
+    """What a pickler takes for a file."""
+
+    __slots__ = ("write",)
+
+    def __init__(self, write: Callable[[Any], None]) -> None:
+        self.write = write
+
+
+def _dump(message: Any) -> list[memoryview]:
+    """Return a pickle in parts; large buffers are not copied but are such parts."""
+    parts: list[pickle.PickleBuffer] = []
+    writer = _Writer(lambda part: parts.append(pickle.PickleBuffer(part)))
+    pickle.Pickler(writer, protocol=5).dump(message)
+    return [part.raw() for part in parts]
+
+
+def _close(fds: list[int]) -> None:
+    """Close descriptors, and forget them."""
+    while fds:
+        os.close(fds.pop())

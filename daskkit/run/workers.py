@@ -11,7 +11,6 @@ import contextlib
 import hmac
 import math
 import os
-import pickle
 import secrets
 import socket
 import sys
@@ -275,7 +274,7 @@ class Workers:
             lane = self._make_lane(one.link, one.board, one.pid, one.address)
             message = JobMessage(self._job, tuple(sys.path))
             try:
-                lane.link.send(pickle.dumps(message, 5))
+                lane.link.send(message)
             except OSError:  # its worker has just died
                 one.close()
                 continue

@@ -191,8 +191,9 @@ def _descriptors(*, has_sockets: bool) -> dict[object, str]:
             is_pipe = target.startswith(("pipe:", "anon_inode:"))
             is_socket = target.startswith("socket:")
             is_lasting = ".hypothesis" in target or "/fd" in target
-            # So do the boards of lanes that wait for the next call.
-            is_socket = is_socket or (not has_sockets and "daskkit-board" in target)
+            # So do the boards and boxes of lanes that wait for the next call.
+            of_lane = "daskkit-board" in target or "daskkit-box" in target
+            is_socket = is_socket or (not has_sockets and of_lane)
             if not is_lasting and (has_sockets or not (is_pipe or is_socket)):
                 found[entry.name, target] = f"{entry.name} -> {target}"
     return found

@@ -11,7 +11,8 @@ import itertools
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from daskkit.transport.auto import Packed, unpack
+from daskkit.transport import wire
+from daskkit.transport.auto import SHARE_FROM, Packed, unpack
 from daskkit.transport.partition import Partition
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _NUMBERS: frozenset[type] = frozenset({bool, complex, float, int, type(None)})
 _TEXTS: frozenset[type] = frozenset({bytes, str})
 _LISTS: frozenset[type] = frozenset({list, Partition})
 # To look at more takes longer than is saved, and large ones are better shared.
-_MOST, _MOST_BYTES = 10_000, 2**18
+_MOST, _MOST_BYTES = 10_000, SHARE_FROM
 
 
 def dump_plain(value: Any) -> bytes | None:
@@ -52,7 +53,7 @@ def dump_plain(value: Any) -> bytes | None:
     True
     """
     if type(value) is range:
-        return pickle.dumps(value, 5)
+        return wire.dump_plain(value)
     if type(value) not in _LISTS or len(value) > _MOST:
         return None
     kinds = set(map(type, value))
@@ -64,7 +65,7 @@ def dump_plain(value: Any) -> bytes | None:
         kinds = set(map(type, elements))
     if not _are_plain(elements, kinds):
         return None
-    return pickle.dumps(value if type(value) is list else [*value], 5)
+    return wire.dump_plain(value if type(value) is list else [*value])
 
 
 def _are_plain(elements: Sequence[Any], kinds: set[type]) -> bool:
