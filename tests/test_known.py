@@ -7,13 +7,14 @@ import functools
 import inspect
 import math
 import os
+import sys
 import threading
 import time
 
 import pytest
 
 import daskkit as dk
-from daskkit.run import feeder, known, scout
+from daskkit.run import clocks, feeder, known, scout
 from daskkit.run.call import Call
 from daskkit.run.crew import Crew
 from daskkit.run.feeder import Feeder
@@ -39,6 +40,53 @@ def test_cold_first_item_does_not_count_as_many():
     sizes = [1, 8, 64, 128, 256]
     pilot = _pilot([(n, 0.0005 if n == 1 else n * 8e-6) for n in sizes])
     assert pilot.item_s == pytest.approx(8e-6, rel=0.05)
+
+
+def test_first_item_is_forgotten_where_others_are_cheaper():
+    """On a busy machine the decision comes after three items, and the first counted."""
+    assert _pilot([(1, 0.0009), (2, 3e-5)]).item_s == pytest.approx(1.5e-5)
+    # One that was no dearer counts.
+    assert _pilot([(1, 0.0001), (2, 0.002)]).item_s < 0.001
+
+
+def test_stopwatch_leaves_out_what_others_had_the_core_for(monkeypatch):
+    """A thread that was interrupted did not compute, one that has waited did so."""
+    for switches, expected_s in (
+        (((5, 1), (5, 2)), 0.002),
+        (((5, 1), (6, 2)), 0.01),
+        (((5, 1), (5, 1)), 0.01),
+    ):
+        walls, cpus, counts = iter((1.0, 1.01)), iter((3.0, 3.002)), iter(switches)
+        with monkeypatch.context() as patch:
+            patch.setattr(clocks.time, "perf_counter", lambda walls=walls: next(walls))
+            patch.setattr(clocks.time, "thread_time", lambda cpus=cpus: next(cpus))
+            patch.setattr(clocks, "_count_switches", lambda n=counts: next(n))
+            took_s, cpu_s = clocks.Stopwatch().read()
+        assert took_s == pytest.approx(expected_s)
+        assert cpu_s == pytest.approx(0.002)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts by thread")
+def test_stopwatch_counts_the_time_that_is_waited_for():
+    """Sleeping items take as long as they sleep, on any machine."""
+    watch = clocks.Stopwatch()
+    time.sleep(0.02)
+    took_s, cpu_s = watch.read()
+    assert took_s >= 0.02 > cpu_s
+
+
+def test_one_short_item_decides_nothing():
+    """The second one may take a fiftieth; what an earlier call has shown is enough."""
+    call = Call(Job(abs, "abs"), range(300), where="auto")
+    watcher, pilot = Feeder(call), call.pilot
+    pilot.ended(Part(0, range(1)), [0], 0, 0.0009, 0.0009)
+    assert watcher._has_seen_first_only()
+    assert not watcher._may_pay()
+    # A second one that takes long itself is no such case.
+    pilot.part, pilot.part_began = Part(1, range(1, 3)), time.perf_counter() - 0.02
+    assert not watcher._has_seen_first_only()
+    pilot.ended(pilot.part, [1, 2], 0, 3e-5, 3e-5)
+    assert not watcher._has_seen_first_only()
 
 
 def test_newest_items_tell_most():

@@ -10,6 +10,7 @@ import time
 from collections import deque
 
 from daskkit.loop import short_repr
+from daskkit.run.clocks import Stopwatch
 from daskkit.run.job import executing, run_chunk
 from daskkit.run.pilot import Pilot
 from daskkit.run.quick import Comprehension, is_quick
@@ -361,9 +362,9 @@ class Call:
         pilot = self.pilot
         if is_pilot:
             pilot.part, pilot.part_began = part, time.perf_counter()
-        began, cpu_began = time.perf_counter(), time.thread_time()
+        watch = Stopwatch()
         if is_pilot:
-            pilot.part_cpu_s = cpu_began
+            pilot.part_cpu_s = watch.cpu_began_s
         was_cut = False
         if is_pilot and not self.is_stream and is_quick(self.job, part.items):
             whole = part
@@ -371,18 +372,17 @@ class Call:
             was_cut = part is not whole
         else:
             caught = run_chunk(self.job, part.items, results)
-        wall_s = time.perf_counter() - began
+        took_s, cpu_s = watch.read()
         if is_pilot:
-            cpu_s = time.thread_time() - cpu_began
-            pilot.ended(part, results, n_before, wall_s, cpu_s)
+            pilot.ended(part, results, n_before, took_s, cpu_s)
             if was_cut:
                 pilot.begin_anew()
             pilot.seen_s = 0.0
         n_results = len(results) - n_before
         if self.batch_size is None:
             # The mean of a part that was cut says little of what follows.
-            item_s = wall_s / max(1, n_results)
-            self._here_size = 1 if was_cut else self._fit(part, item_s, wall_s)
+            item_s = took_s / max(1, n_results)
+            self._here_size = 1 if was_cut else self._fit(part, item_s, took_s)
         for offset, error, attempts in caught:
             index = part.start + offset
             item = part.items[offset]

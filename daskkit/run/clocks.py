@@ -5,7 +5,55 @@ from __future__ import annotations
 import math
 import time
 
-__all__ = ["read_cpu_s", "read_queued_s", "read_state"]
+try:
+    from resource import RUSAGE_THREAD, getrusage
+except ImportError:  # Linux has it
+    getrusage = None  # type: ignore[assignment] # as nobody calls it then
+
+__all__ = ["Stopwatch", "read_cpu_s", "read_queued_s", "read_state"]
+
+
+class Stopwatch:
+    """Measures what this thread takes for something, from when this is made.
+
+    Examples
+    --------
+    >>> watch = Stopwatch()
+    >>> took_s, cpu_s = watch.read()
+    >>> 0 <= cpu_s <= took_s or took_s < 0.001
+    True
+    """
+
+    __slots__ = ("_n_stops", "_n_waits", "began_s", "cpu_began_s")
+
+    def __init__(self) -> None:
+        self._n_waits, self._n_stops = _count_switches()
+        #: Of `time.perf_counter` and of `time.thread_time`.
+        self.began_s, self.cpu_began_s = time.perf_counter(), time.thread_time()
+
+    def read(self) -> tuple[float, float]:
+        """Return the seconds that it took, and CPU seconds, until now.
+
+        What took CPU time only, and was interrupted as others wanted the core, takes no
+        longer than that: 0.02 ms can become 10 ms on a busy machine.
+        """
+        took_s = time.perf_counter() - self.began_s
+        cpu_s = time.thread_time() - self.cpu_began_s
+        n_waits, n_stops = _count_switches()
+        if n_stops > self._n_stops and n_waits == self._n_waits:
+            took_s = min(took_s, cpu_s)
+        return took_s, cpu_s
+
+
+def _count_switches() -> tuple[int, int]:
+    """Return how often this thread has waited, and how often it was interrupted.
+
+    Voluntary and involuntary context switches (getrusage(2)).
+    """
+    if getrusage is None:
+        return 0, 0
+    usage = getrusage(RUSAGE_THREAD)
+    return usage.ru_nvcsw, usage.ru_nivcsw
 
 
 def read_cpu_s(thread_id: int) -> float:

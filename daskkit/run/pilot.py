@@ -60,6 +60,9 @@ class Pilot:
         """Learn from items that are done; `n_before` results are of earlier ones."""
         self.part = None
         n_items = max(1, len(results) - n_before)
+        if self.n_items == 1 and wall_s < n_items * self.item_s:
+            # It has prepared what the others need, and tells nothing of them.
+            self._latest_s = self._n_latest = 0.0
         self._latest_s = self._latest_s / 2 + wall_s
         self._n_latest = self._n_latest / 2 + n_items
         self.item_s = self._latest_s / self._n_latest
