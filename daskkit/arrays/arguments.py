@@ -11,6 +11,7 @@ import numpy as np
 
 from daskkit.arguments import check_whole
 from daskkit.arrays.blocks import AxisCut, Cut, choose_blocks
+from daskkit.arrays.masks import is_masked
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
 
@@ -49,7 +50,7 @@ def to_array(value: Any) -> NDArray[Any]:
     >>> to_array([1, 2])
     array([1, 2])
     """
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked(value):
         msg = (
             "array must not be masked, as blocks are plain arrays and the mask would "
             "be lost; pass array.filled(...)"

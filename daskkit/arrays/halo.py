@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from daskkit.arrays.masks import is_masked
 from daskkit.errors import ArgumentError
 from daskkit.transport.wire import describe
 
@@ -125,7 +126,7 @@ def trim(result: Any, block: NDArray[Any], cut: Cut, number: int) -> NDArray[Any
     ArgumentError
         If it has not the block's axes, or not its length along an axis that is cut.
     """
-    if isinstance(result, np.ma.MaskedArray):
+    if is_masked(result):
         msg = (
             f"func returned a masked array, {describe(result)}, for "
             f"{cut.describe(number)}, whose mask would be lost; return "

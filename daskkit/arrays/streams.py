@@ -13,6 +13,7 @@ import numpy as np
 from daskkit.arguments import check_callable, check_whole, name_of
 from daskkit.arrays.assembly import ArrayWork, execute_into_array, join
 from daskkit.arrays.blocks import AxisCut, Cut
+from daskkit.arrays.masks import is_masked
 from daskkit.errors import ArgumentError
 from daskkit.loop import short_repr
 from daskkit.run.work import Work, execute
@@ -176,9 +177,8 @@ class _OfStream:
         result = self.func(np.random.default_rng(self._spawn(number)), size)
         if not self.is_joined:
             return result
-        is_masked = isinstance(result, np.ma.MaskedArray)
         array = np.asarray(result)
-        if is_masked or array.ndim == 0 or array.shape[0] != size:
+        if is_masked(result) or array.ndim == 0 or array.shape[0] != size:
             msg = (
                 f"func returned {describe(result)} for {self.describe(number)}; "
                 f"without combine it has to return an array whose first axis has "

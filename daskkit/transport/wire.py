@@ -407,30 +407,28 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
             yield from ((f".{name}", child) for name, child in attributes.items())
 
 
-_tables: dict[tuple[bool, bool], dict[type, Callable[[Any], Any]]] = {}
+_tables: dict[tuple[tuple[str, int], ...], dict[type, Callable[[Any], Any]]] = {}
 
 
 def _reducers() -> dict[type, Callable[[Any], Any]]:
     """Return pickle's dispatch table with reducers for what NumPy copies in band.
 
-    By exact type, so it costs nothing for all other objects.
+    By exact type, so it costs nothing for all other objects. A module that another
+    thread is importing right now has some of its classes only; and `hasattr` would have
+    NumPy import a submodule, `numpy.ma`, which takes 20 ms.
     """
-    numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
-    # A module that another thread is importing right now lacks its classes.
-    have_numpy = numpy is not None and hasattr(numpy, "ma")
-    have_pandas = pandas is not None and hasattr(pandas, "DataFrame")
-    key = (have_numpy, have_pandas)
+    here = {
+        module: [name for name in names if name in vars(sys.modules[module])]
+        for module, names in _REDUCED.items()
+        if sys.modules.get(module) is not None
+    }
+    key = tuple((module, len(names)) for module, names in here.items())
     if key not in _tables:
-        table: dict[type, Callable[[Any], Any]] = {}
-        if numpy is not None and have_numpy:
-            table[numpy.ndarray] = _reduce_array
-            table[numpy.ma.MaskedArray] = _reduce_masked
-            for name in ("recarray", "matrix", "memmap"):
-                table[getattr(numpy, name)] = _reduce_subclass
-        if pandas is not None and have_pandas:
-            for name in ("DataFrame", "Series"):
-                table[getattr(pandas, name)] = _reduce_pandas
-        _tables[key] = table
+        _tables[key] = {
+            getattr(sys.modules[module], name): _REDUCED[module][name]
+            for module, names in here.items()
+            for name in names
+        }
     if _current.types is not None:
         table = _NotingTable({**_unnoted, **_tables[key]})
         for cls in copyreg.dispatch_table.keys() & _unnoted.keys():
@@ -561,3 +559,16 @@ def _reduce_pandas(frame: Any) -> Any:
     """Reduce as pandas does; its buffers are kept as long as the object itself."""
     _current.container = weakref.ref(frame)
     return frame.__reduce_ex__(5)
+
+
+# By module, what its objects are reduced by.
+_REDUCED: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "numpy": {
+        "ndarray": _reduce_array,
+        "recarray": _reduce_subclass,
+        "matrix": _reduce_subclass,
+        "memmap": _reduce_subclass,
+    },
+    "numpy.ma": {"MaskedArray": _reduce_masked},
+    "pandas": {"DataFrame": _reduce_pandas, "Series": _reduce_pandas},
+}
