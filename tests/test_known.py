@@ -89,6 +89,31 @@ def test_one_short_item_decides_nothing():
     assert not watcher._has_seen_first_only()
 
 
+def test_one_giant_tells_nothing_and_the_second_is_believed():
+    """Children that are started for what is left of the dwarfs bring nothing."""
+    dwarfs, giant = [(4, 0.004)] * 10, (1, 0.4)
+    assert _pilot([*dwarfs, giant]).item_s == pytest.approx(0.001)
+    assert _pilot([*dwarfs, giant, *dwarfs]).item_s == pytest.approx(0.001)
+    assert _pilot([*dwarfs, giant, giant]).item_s > 0.05
+    # Among few, each of them counts; and one that takes that long is waited for.
+    assert _pilot([(4, 0.004), giant]).item_s > 0.05
+    assert _pilot([*dwarfs, (1, 3.0)]).item_s > 0.05
+
+
+@pytest.mark.parametrize("has_client", [True, False])
+def test_giant_that_runs_starts_no_children(has_client, monkeypatch):
+    """Workers that are there may begin with the others meanwhile."""
+    call = Call(Job(abs, "abs"), range(100), where="auto")
+    monkeypatch.setattr(call, "client", object() if has_client else None)
+    pilot = call.pilot
+    pilot.ended(call.take(50, here=True), [None] * 50, 0, 0.05, 0.05)
+    pilot.part, pilot.part_began = call.take(1, here=True), time.perf_counter() - 0.4
+    facts = scout.Scout(call).gather_facts()
+    assert (facts.item_s > 0.3) is has_client
+    pilot.part_began -= 2.0
+    assert scout.Scout(call).gather_facts().item_s > 2.0
+
+
 def test_newest_items_tell_most():
     """Costs that rise are seen soon, one freak part doesn't decide."""
     assert _pilot([(4, 0.004)] * 5 + [(4, 0.04)] * 5).item_s > 0.009

@@ -43,6 +43,17 @@ def test_long_first_call_is_shared(item, items):
     assert out == "True True"
 
 
+@pytest.mark.parametrize(("n_giants", "is_shared"), [(1, False), (4, True)])
+def test_one_giant_brings_in_nobody(n_giants, is_shared):
+    """What is left is over before others could begin; several giants are shared."""
+    out = _run(
+        f"costs = [0.0005] * 20 + [0.5] * {n_giants} + [0.0005] * 20\n"
+        "dk.map(time.sleep, costs)\n"
+        "print('daskkit.run.feeder' in sys.modules)"
+    )
+    assert out == str(is_shared)
+
+
 def test_a_stream_is_shared_too():
     """Also where nobody knows how many items there are."""
     out = _run(

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Pilot"]
 
+# After so many items, one that takes so many times as long is one of a kind, unless
+# another follows. Children that are started for what is left would bring nothing then.
+_MANY, _FREAK, _FREAK_S = 8, 20, 1.0
 # Items and results that are kept to be looked at.
 _SAMPLED = 64
 
@@ -42,6 +45,9 @@ class Pilot:
         # What they took and how many they are, each part with half the weight of the
         # next: of equal weight, one cold first item would count as much as many others.
         self._latest_s = self._n_latest = 0.0
+        #: What an item took that told nothing, as it took so much longer than all
+        #: before it; 0 if there was none.
+        self.freak_s = 0.0
         #: Some items and their results.
         self.sample: tuple[Sequence[Any], Sequence[Any]] = ((), ())
         #: Once it is over.
@@ -63,14 +69,37 @@ class Pilot:
         if self.n_items == 1 and wall_s < n_items * self.item_s:
             # It has prepared what the others need, and tells nothing of them.
             self._latest_s = self._n_latest = 0.0
-        self._latest_s = self._latest_s / 2 + wall_s
-        self._n_latest = self._n_latest / 2 + n_items
-        self.item_s = self._latest_s / self._n_latest
+        if self.is_freak(wall_s / n_items):
+            self.freak_s = wall_s
+        else:
+            self._latest_s = self._latest_s / 2 + wall_s
+            self._n_latest = self._n_latest / 2 + n_items
+            self.item_s = self._latest_s / self._n_latest
         self.n_items += n_items
         self.wall_s += wall_s
         self.cpu_s += cpu_s
         stop = min(len(results), n_before + _SAMPLED)
         self.sample = (part.items[:_SAMPLED], results[n_before:stop])
+
+    def is_freak(self, item_s: float) -> bool:
+        """Return whether one item of such a cost says nothing of those that follow.
+
+        That is so of the first one that takes many times what all before it took, if it
+        ends within a second. The second one is believed.
+
+        Examples
+        --------
+        >>> from daskkit.run.source import Part
+        >>> pilot = Pilot()
+        >>> pilot.ended(Part(0, range(50)), [None] * 50, 0, 0.05, 0.05)
+        >>> pilot.is_freak(0.002), pilot.is_freak(0.5), pilot.is_freak(2.0)
+        (False, True, False)
+        """
+        return (
+            not self.freak_s
+            and self.n_items >= _MANY
+            and _FREAK * self.item_s < item_s < _FREAK_S
+        )
 
     def begin_anew(self) -> None:
         """Go by the latest of a part that was cut, and by those that follow.

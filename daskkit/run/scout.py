@@ -132,8 +132,10 @@ class Scout:
             item_s = watched_s if n_begun > pilot.n_items else max(item_s, watched_s)
         elif part is not None:
             running_s = now - began
-            # At least this long, and as likely as not as long again.
-            item_s = max(item_s, running_s / len(part.items))
+            # At least this long, and as likely as not as long again. What starts at
+            # once may begin with the others meanwhile; to start children takes longer.
+            if call.client is not None or not pilot.is_freak(running_s):
+                item_s = max(item_s, running_s / len(part.items))
         if pilot.n_items == 0:
             wall_s = now - pilot.began
             cpu_s = read_cpu_s(pilot.thread_id) - pilot.cpu_began

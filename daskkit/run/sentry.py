@@ -56,6 +56,8 @@ class Sentry:
         self._seen = (0.0, 0.0)
         # What each has taken since then.
         self._item_s = 0.0
+        # Of that time, what one item took that told nothing of the others.
+        self._left_out_s = 0.0
 
     @staticmethod
     def is_due(call: Call) -> bool:
@@ -137,5 +139,9 @@ class Sentry:
         n_before, seen_s = self._seen
         if n_begun - n_before >= 1.0:
             self._seen = (n_begun, now_s)
-        self._item_s = (now_s - seen_s) / max(n_begun - n_before, 0.5)
+        took_s = now_s - seen_s - (pilot.freak_s - self._left_out_s)
+        self._left_out_s = pilot.freak_s
+        self._item_s = took_s / max(n_begun - n_before, 0.5)
+        if quick is None and pilot.is_freak(now_s - pilot.part_began):
+            self._item_s = pilot.item_s
         return self._item_s * n_rest
