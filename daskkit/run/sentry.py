@@ -141,7 +141,7 @@ class Sentry:
             self._seen = (n_begun, now_s)
         took_s = now_s - seen_s - (pilot.freak_s - self._left_out_s)
         self._left_out_s = pilot.freak_s
-        self._item_s = took_s / max(n_begun - n_before, 0.5)
+        self._item_s = max(0.0, took_s) / max(n_begun - n_before, 0.5)
         if quick is None and pilot.is_freak(now_s - pilot.part_began):
             self._item_s = pilot.item_s
         return self._item_s * n_rest
