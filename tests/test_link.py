@@ -131,6 +131,10 @@ def test_the_other_end_is_gone(ends):
         one.receive()
     with pytest.raises(OSError, match="Broken pipe"):
         one.send(b"x")
+    before = _count_boxes()
+    with pytest.raises(OSError, match="Broken pipe"):
+        one.send_whole(b"x" * 500_000)
+    assert _count_boxes() <= before + 1  # the mapping has one itself
     with pytest.raises(OSError, match="Broken pipe"):
         one.send(b"x" * 500_000)
 
@@ -191,6 +195,22 @@ def test_box_that_is_full():
     assert one.put(parts) == 0
     one.close()
     other.close()
+
+
+@needs_boxes
+def test_no_room_to_map_a_box(ends, monkeypatch):
+    """Then long messages go by the socket, and no file is left."""
+
+    def fail(*_):
+        raise OSError
+
+    one, other = ends
+    monkeypatch.setattr(box.mmap, "mmap", fail)
+    thread = threading.Thread(target=lambda: one.send_whole(b"x" * 500_000))
+    thread.start()
+    assert other.receive() == b"x" * 500_000
+    thread.join()
+    assert _count_boxes() == 0
 
 
 def test_no_memory_for_a_box(monkeypatch):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import sys
 from typing import TYPE_CHECKING
+
+from daskkit.transport.files import have_memfd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,7 +94,7 @@ def make_box_file() -> int | None:
     int or None
         None where it can't be had.
     """
-    if sys.platform != "linux":
+    if not have_memfd():
         return None
     try:
         fd = os.memfd_create("daskkit-box", os.MFD_CLOEXEC)

@@ -105,7 +105,10 @@ class Link:
         """Send an object as `send` does, and wait until it is sent."""
         with self._sending:
             for part, fds in self._cut(message):
-                n_sent = self._send(part, fds)
+                try:
+                    n_sent = self._send(part, fds)
+                finally:
+                    _close(fds)
                 if n_sent < len(part):
                     self._socket.sendall(part[n_sent:])
 
@@ -134,7 +137,11 @@ class Link:
         fd = make_box_file()
         if fd is None:
             return []
-        self._outbox = Box(fd)
+        try:
+            self._outbox = Box(fd)
+        except OSError:  # too many mappings: messages go by themselves
+            os.close(fd)
+            return []
         return [fd]
 
     def _send(self, part: memoryview, fds: list[int], flags: int = 0) -> int:
