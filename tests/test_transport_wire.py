@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from daskkit.transport import auto, parcel, wire
 from daskkit.transport.errors import NoRoomError, UnpicklableError
+from daskkit.transport.scratch import pickle_plain
 
 COMMON = settings(
     deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
@@ -365,7 +366,7 @@ def test_dumps_one_after_the_other():
             wire.dump([text, lock])
         assert wire.load(first.stream, []) == text
         assert wire.load(second.stream, []) == [text, 1]
-        assert wire.dump_plain([n]) == pickle.dumps([n], 5)
+        assert pickle_plain([n]) == pickle.dumps([n], 5)
 
 
 def test_dumps_in_several_threads():

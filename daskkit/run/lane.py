@@ -370,16 +370,10 @@ def serve(
     """
     board.enter()
     is_child = _find_worker() is None
-    with speaking(
-        lambda said: _send(link, said), job.rules, is_child=is_child
-    ) as voice:
+    with speaking(link.send_whole, job.rules, is_child=is_child) as voice:
         meter = meter or LaneMeter(job.name)
         voice.stays = _serve(link, board, job, items, home, meter, voice, leave)
         return voice.stays
-
-
-def _send(link: Link, message: Any) -> None:
-    link.send_whole(message)
 
 
 def _serve(  # noqa: PLR0917 - an inner part of serve
@@ -408,7 +402,7 @@ def _serve(  # noqa: PLR0917 - an inner part of serve
             answer = _execute(order, board, job, items, home, meter, trial, voice)
             held[order.slot] = answer
             board.handle(None)
-            _send(link, answer)
+            link.send_whole(answer)
             meter.await_batch()
             del order, answer
     except (EOFError, OSError):

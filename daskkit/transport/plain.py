@@ -11,9 +11,9 @@ import itertools
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from daskkit.transport import wire
 from daskkit.transport.auto import SHARE_FROM, Packed, unpack
 from daskkit.transport.partition import Partition
+from daskkit.transport.scratch import pickle_plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def dump_plain(value: Any) -> bytes | None:
     True
     """
     if type(value) is range:
-        return wire.dump_plain(value)
+        return pickle_plain(value)
     if type(value) not in _LISTS or len(value) > _MOST:
         return None
     kinds = set(map(type, value))
@@ -65,7 +65,7 @@ def dump_plain(value: Any) -> bytes | None:
         kinds = set(map(type, elements))
     if not _are_plain(elements, kinds):
         return None
-    return wire.dump_plain(value if type(value) is list else [*value])
+    return pickle_plain(value if type(value) is list else [*value])
 
 
 def _are_plain(elements: Sequence[Any], kinds: set[type]) -> bool:

@@ -20,6 +20,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from daskkit.transport.errors import NoRoomError, UnpicklableError
+from daskkit.transport.scratch import open_scratch, read_written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,6 @@ __all__ = [
     "copy_buffer",
     "describe",
     "dump",
-    "dump_plain",
     "load",
     "note",
     "noted_types",
@@ -46,9 +46,6 @@ _MAIN = re.compile(rb"\x8c(?:\x08__main__|\x0b__mp_main__)")
 # name, as a text or a reference to one. A pattern that begins with one certain byte is
 # found ten times as fast as one that ends with it.
 _GLOBAL = re.compile(rb"(?s)\x93(?:(?<=\x94\x93)|(?<=h.\x93)|(?<=j.{4}\x93))")
-
-# What a thread keeps to pickle into.
-_MOST_SCRATCH = 2**20
 
 #: Elements that are tried one by one to name the one that can't be pickled.
 _SEARCHED = 100_000
@@ -92,8 +89,6 @@ class _Current(threading.local):
         self.container: weakref.ref[Any] | None = None
         #: The types that are met, if somebody wants to know.
         self.types: set[type] | None = None
-        #: What is pickled into, while nobody does.
-        self.scratch: io.BytesIO | None = None
 
 
 _current = _Current()
@@ -191,28 +186,6 @@ def dump(value: Any) -> Dumped:
     return dumped
 
 
-def dump_plain(value: Any) -> bytes:
-    """Return the pickle of an object that plain pickle can take, buffers and all.
-
-    Parameters
-    ----------
-    value : object
-        Of built-in types throughout.
-
-    Returns
-    -------
-    bytes
-
-    Examples
-    --------
-    >>> load(dump_plain([1, 2]), [])
-    [1, 2]
-    """
-    with _open_scratch() as file:
-        pickle.Pickler(file, protocol=5).dump(value)
-        return _read(file)
-
-
 def load(stream: Any, buffers: Sequence[Any]) -> Any:
     """Return the object that `dump` took apart.
 
@@ -294,11 +267,11 @@ def _dump_into(dumped: Dumped, value: Any) -> None:
     table = _reducers()
     # Whatever the reason, cloudpickle may still manage: a lambda is an AttributeError
     # here, a local class a PicklingError, a weird __reduce__ anything at all.
-    with contextlib.suppress(Exception), _open_scratch() as file:
+    with contextlib.suppress(Exception), open_scratch() as file:
         pickler = pickle.Pickler(file, protocol=5, buffer_callback=collect)
         pickler.dispatch_table = table
         pickler.dump(value)
-        stream = _read(file)
+        stream = read_written(file)
         if not _refers_to_here(stream):
             dumped.stream = stream
             return
@@ -317,29 +290,6 @@ def _dump_into(dumped: Dumped, value: Any) -> None:
     vars(pickle.Pickler)["dispatch_table"].__set__(pickler, table)
     pickler.dump(value)
     dumped.stream = file.getvalue()
-
-
-@contextlib.contextmanager
-def _open_scratch() -> Iterator[io.BytesIO]:
-    """Yield a file to pickle into, which a thread uses again and again.
-
-    One that grows is moved to new memory time and again, page by page: of 500 kB that
-    takes 0.6 ms, and to pickle them 0.03.
-    """
-    file, _current.scratch = _current.scratch or io.BytesIO(), None
-    try:
-        yield file
-    finally:
-        # A large one is not kept. Whoever was pickled within this one had their own.
-        if file.tell() <= _MOST_SCRATCH:
-            file.seek(0)
-            _current.scratch = file
-
-
-def _read(file: io.BytesIO) -> bytes:
-    """Return what was written into a file that may be longer than that."""
-    with file.getbuffer() as view:
-        return bytes(view[: file.tell()])
 
 
 def _refers_to_here(stream: bytes) -> bool:
