@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -232,17 +233,24 @@ NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
+@pytest.fixture
+def open_folder():
+    """Yield a folder of this test alone that any user may write to.
+
+    Others may not pass the folders above `tmp_path`.
+    """
+    with tempfile.TemporaryDirectory(prefix="daskkit-elsewhere-", dir="/tmp") as folder:
+        Path(folder).chmod(0o777)
+        yield folder
+
+
 @pytest.fixture(params=["pid namespace", "other user"])
-def elsewhere(request, shared_client, tmp_path):
+def elsewhere(request, shared_client, tmp_path, open_folder):
     """Yield the address of an extra worker that can't open this process's memory."""
     prefix = NAMESPACE if request.param == "pid namespace" else NOBODY
     if os.getuid() != 0 or shutil.which(prefix[0]) is None:
         pytest.skip(f"a worker in another {request.param} needs root and {prefix[0]}")
-    tmp_path.chmod(0o777)
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
-    for parent in tmp_path.parents:
-        if parent.owner() == "root" and parent.stat().st_mode & 0o5 != 0o5:
-            environment["TMPDIR"] = environment["HOME"] = "/tmp"
+    environment = {**os.environ, "TMPDIR": open_folder, "HOME": open_folder}
     with contextlib.suppress(OSError):
         probe = subprocess.run(
             [*prefix, sys.executable, "-c", "import daskkit"],
@@ -253,13 +261,12 @@ def elsewhere(request, shared_client, tmp_path):
         )
         if probe.returncode:
             pytest.skip(f"not possible here: {probe.stderr.decode()[-300:]}")
-    scratch = Path(environment["TMPDIR"]) / "daskkit-test-scratch"
     said = tmp_path / "stderr.txt"
     command = [*prefix, sys.executable, "-c", WORKER]
     secret = shared_client.security.secret.hex()
     with said.open("wb") as stream:
         process = subprocess.Popen(
-            [*command, shared_client.scheduler.address, scratch],
+            [*command, shared_client.scheduler.address, open_folder],
             env={**environment, "TEST_SECRET": secret},
             cwd="/",
             stdout=subprocess.DEVNULL,
@@ -283,7 +290,6 @@ def elsewhere(request, shared_client, tmp_path):
         while set(shared_client.nthreads()) - before:
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @pytest.mark.slow
