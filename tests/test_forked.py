@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask
@@ -246,6 +247,24 @@ def test_exit_code_of_a_fork():
         process.join(20)
         assert process.exitcode == code
         process.close()
+
+
+def test_exit_code_is_the_same_for_all_threads_that_ask():
+    """As when two workers die at once: the start of one's successor looks at both."""
+    context = multiprocessing.get_context("daskkit")
+    for _ in range(5):
+        process = context.Process(target=_pause_and_exit)
+        process.start()
+        with ThreadPoolExecutor(8) as pool:
+            codes = [pool.submit(process._popen.poll, 0) for _ in range(8)]
+            assert [code.result() for code in codes] == [9] * 8
+        assert process.exitcode == 9
+        process.close()
+
+
+def _pause_and_exit():
+    time.sleep(0.1)  # all threads wait by then
+    os._exit(9)
 
 
 def test_process_that_is_terminated():

@@ -313,6 +313,7 @@ class _Popen(multiprocessing.popen_fork.Popen):
 
     def __init__(self, process_obj: Any) -> None:
         self._fds: list[int] = []
+        self._reading = threading.Lock()
         super().__init__(process_obj)
 
     def duplicate_for_child(self, fd: int) -> int:
@@ -326,11 +327,18 @@ class _Popen(multiprocessing.popen_fork.Popen):
             patience_s = 0 if flag == os.WNOHANG else None
             if not multiprocessing.connection.wait([self.sentinel], patience_s):
                 return None
-            try:
-                self.returncode = _read_number(self.sentinel)
-            except OSError:  # the server was killed, and its forks with it
-                self.returncode = -signal.SIGKILL
+            # The code is there to be read once. Who waits for this process meets who
+            # starts another one, for which multiprocessing looks at all that there are.
+            with self._reading:
+                if self.returncode is None:
+                    self.returncode = self._read_code()
         return self.returncode
+
+    def _read_code(self) -> int:
+        try:
+            return _read_number(self.sentinel)
+        except OSError:  # the server was killed, and its forks with it
+            return -signal.SIGKILL
 
     def _launch(self, process_obj: Any) -> None:
         data = io.BytesIO()
