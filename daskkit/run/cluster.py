@@ -347,6 +347,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
         stack.enter_context(forked_workers(_find_heavy()))
     from distributed import Client
 
+    from daskkit.run.forgotten import Forgetter
     from daskkit.run.frozen import FreezeWatch
     from daskkit.run.nanny import LastingCluster, LimitBlas, WorkerNanny
     from daskkit.run.secret import SCHEME, SecretSecurity
@@ -410,6 +411,7 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
     stack.callback(_close_quietly, local)
     refuse_strangers(local.scheduler)
     SpillWatch(local.scheduler, folder).start()
+    Forgetter(local.scheduler).begin()
     if processes:
         FreezeWatch(local).start()
     client: Client = stack.enter_context(Client(local, set_as_default=is_default))
