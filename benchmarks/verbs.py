@@ -32,6 +32,7 @@ import hashlib
 import importlib.util
 import itertools
 import json
+import math
 import operator
 import os
 import random
@@ -56,7 +57,7 @@ MS = 20_000
 COLD_SCALE, COLD_LOOP_S = 0.4, 2.0
 # Rounds, unless the command line says how many. Those of the warm part are of each
 # start; fewer for a loop of more than LONG_S.
-N_ROUNDS, N_WARM_ROUNDS, N_LONG_ROUNDS, LONG_S = 5, 2, 1, 1.5
+N_ROUNDS, N_WARM_ROUNDS, N_LONG_ROUNDS, LONG_S = 5, 4, 2, 1.5
 # After that many rounds, who has always been over so many times the fastest rival's
 # median is not repeated: it can't become the best.
 RETIRE = {1: 3.0, 2: 1.6}
@@ -695,8 +696,10 @@ class Race:
         self.remarks = {
             name: "not installed" for name in names if name not in self.walls
         }
+        #: In which start each of the times was taken.
+        self.starts = {name: [] for name in self.walls}
         self.active = set(self.walls)
-        self.n_rounds = 0
+        self.n_starts = self.n_rounds = 0
 
     def leave_out(self, name, remark):
         """Take a contestant out of the race, and say why."""
@@ -718,8 +721,31 @@ class Race:
         name = min(medians, key=medians.get, default=None)
         return name, medians.get(name, float("nan"))
 
+    def median_picked(self, besides):
+        """Return the median of whoever was fastest in the other starts, nan if unknown.
+
+        Of eight who are about as fast the fastest was lucky, too; who picks one goes by
+        other runs than those that come.
+        """
+        picked = []
+        for start in range(1, self.n_starts + 1):
+            here, elsewhere = {}, {}
+            for name in set(self.walls) - set(besides):
+                for number, wall in zip(
+                    self.starts[name], self.walls[name], strict=True
+                ):
+                    part = here if number == start else elsewhere
+                    part.setdefault(name, []).append(wall)
+            both = here.keys() & elsewhere.keys()
+            name = min(
+                both, key=lambda one: statistics.median(elsewhere[one]), default=None
+            )
+            picked += here.get(name, [])
+        return statistics.median(picked) if picked else float("nan")
+
     def take_turns(self, run, n_rounds, besides):
         """Let each run once a round; retire those far behind the fastest rival."""
+        self.n_starts += 1
         for _ in range(n_rounds):
             self.n_rounds += 1
             for name in random.sample(sorted(self.active), len(self.active)):
@@ -732,6 +758,7 @@ class Race:
                     self.leave_out(name, f"WRONG RESULT: {answer['digest']}")
                     continue
                 self.walls[name].append(answer["wall"])
+                self.starts[name].append(self.n_starts)
             if self.n_rounds in RETIRE:
                 limit = RETIRE[self.n_rounds] * self.fastest(besides)[1]
                 behind = {n for n in self.active if min(self.walls[n]) > limit}
@@ -836,7 +863,7 @@ def run_warm(hosts, workload, options, race=None):
 
 def part_warm(options):
     """Print tables and daskkit's regret; return whether it was always right."""
-    regrets, right, races = {}, True, {}
+    regrets, picks, right, races = {}, {}, True, {}
     for number in range(1, options.starts + 1):
         print(f"\nstart {number} of {options.starts}", flush=True)
         with Hosts() as hosts:
@@ -851,12 +878,26 @@ def part_warm(options):
             continue
         best, best_s = race.fastest(besides={OURS})
         regrets[workload] = race.median(OURS) / best_s
+        picks[workload] = race.median(OURS) / race.median_picked({OURS})
         verdict = at_most(regrets[workload], WANTED_REGRET)
         print(f"  regret {verdict}; best of the others: {best}")
+        print_uncertainty(race, best, picks[workload])
         if workload == "python-seconds":
             print_efficiency(race, regrets[workload])
-    print_regrets(regrets)
+    print_regrets(regrets, picks)
     return right
+
+
+def print_uncertainty(race, best, to_picked):
+    """Print how sure the regret is, and that over who was best in the other starts."""
+    from daskkit.comparison.stats import ratio_interval
+
+    low, high = ratio_interval(race.walls[OURS], race.walls[best])
+    if not math.isnan(low):
+        print(f"  its 95 % interval {low:.2f} to {high:.2f}", end="; ")
+    else:
+        print("  too few runs for an interval", end="; ")
+    print(f"over whoever was best in the other starts {to_picked:.2f}")
 
 
 def print_efficiency(race, regret):
@@ -871,15 +912,22 @@ def print_efficiency(race, regret):
     )
 
 
-def print_regrets(regrets):
+def print_regrets(regrets, picks):
     if not regrets:
         return
-    print("\nregret: daskkit's median / the best of all others'")
+    print(
+        "\nregret: daskkit's median / the best of all others'; at the right over that"
+    )
+    print("of whoever was best in the other starts")
     for workload, regret in sorted(regrets.items(), key=lambda pair: -pair[1]):
-        print(f"  {workload:22s} {regret:.2f}")
+        print(f"  {workload:22s} {regret:5.2f} {picks[workload]:8.2f}")
     maximum, median = max(regrets.values()), statistics.median(regrets.values())
     print(f"  maximum {at_most(maximum, WANTED_REGRET)}")
     print(f"  median {at_most(median, WANTED_MEDIAN_REGRET)}")
+    known = [ratio for ratio in picks.values() if not math.isnan(ratio)]
+    if known:
+        print(f"  at the right: maximum {max(known):.2f}", end=", ")
+        print(f"median {statistics.median(known):.2f}")
 
 
 # Part trivial.
