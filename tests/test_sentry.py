@@ -122,3 +122,16 @@ def test_interrupt_ends_the_first_call():
         "    except KeyboardInterrupt: print('interrupted')\n"
     )
     assert out == "interrupted\ninterrupted"
+
+
+def test_import_disturbs_items_for_a_while():
+    """What they take meanwhile is not believed, and what they take later is."""
+    out = _run(
+        "from daskkit.run.sentry import Sentry\n"
+        "seen, start = [], Sentry.start\n"
+        "def keep(self):\n    seen.append(self._call.pilot)\n    start(self)\n"
+        "Sentry.start = keep\n"
+        "dk.map(lambda x: sum(range(400_000)), range(100))\n"
+        "print(0 < seen[0].disturbed_until_s < time.perf_counter())"
+    )
+    assert out == "True"

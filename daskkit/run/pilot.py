@@ -16,6 +16,8 @@ __all__ = ["Pilot"]
 # After so many items, one that takes so many times as long is one of a kind, unless
 # another follows. Children that are started for what is left would bring nothing then.
 _MANY, _FREAK, _FREAK_S = 8, 20, 1.0
+# Items compute that use their core for so much of their time.
+_COMPUTES = 0.5
 # Items and results that are kept to be looked at.
 _SAMPLED = 64
 
@@ -48,6 +50,9 @@ class Pilot:
         #: What an item took that told nothing, as it took so much longer than all
         #: before it; 0 if there was none.
         self.freak_s = 0.0
+        #: Until when another thread wants the GIL all the time, in seconds of
+        #: `time.perf_counter`; infinite while it does.
+        self.disturbed_until_s = 0.0
         #: Some items and their results.
         self.sample: tuple[Sequence[Any], Sequence[Any]] = ((), ())
         #: Once it is over.
@@ -66,6 +71,8 @@ class Pilot:
         """Learn from items that are done; `n_before` results are of earlier ones."""
         self.part = None
         n_items = max(1, len(results) - n_before)
+        if self.part_began < self.disturbed_until_s:
+            wall_s = self._undisturbed_s(wall_s, cpu_s)
         if self.n_items == 1 and wall_s < n_items * self.item_s:
             # It has prepared what the others need, and tells nothing of them.
             self._latest_s = self._n_latest = 0.0
@@ -80,6 +87,12 @@ class Pilot:
         self.cpu_s += cpu_s
         stop = min(len(results), n_before + _SAMPLED)
         self.sample = (part.items[:_SAMPLED], results[n_before:stop])
+
+    def _undisturbed_s(self, wall_s: float, cpu_s: float) -> float:
+        """Return what items would have taken that had to wait for the GIL."""
+        share = self.cpu_s / self.wall_s if self.wall_s > 0 else 0.0
+        # Those that wait for something else do so meanwhile.
+        return min(wall_s, cpu_s / share) if share > _COMPUTES else wall_s
 
     def is_freak(self, item_s: float) -> bool:
         """Return whether one item of such a cost says nothing of those that follow.

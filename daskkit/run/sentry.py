@@ -7,6 +7,7 @@ bring anything. Later calls have it at hand.
 from __future__ import annotations
 
 import _thread
+import math
 import sys
 import threading
 import time
@@ -96,11 +97,13 @@ class Sentry:
             return
         try:
             self._since_s = time.perf_counter()
+            self._call.pilot.disturbed_until_s = math.inf
             # The calling thread has to come to the end of a part to let this one in.
             self._call.cut(self._item_s)
             with quick_switching(_INTERVAL_S):
                 from daskkit.run.feeder import Feeder
 
+                self._call.pilot.disturbed_until_s = time.perf_counter()
                 with self._making:
                     if self._gate.locked():
                         feeder = Feeder(self._call)
