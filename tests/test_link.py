@@ -69,23 +69,25 @@ def test_long_message_needs_no_room_in_the_socket(ends):
 def test_long_messages_use_the_same_memory(ends):
     """They come by thousands, and new memory for each takes longer than to copy it."""
     one, other = ends
+    before = _find_boxes()
     message, n_boxes = b"x" * 500_000, []
     for _ in range(50):
         one.send(message)
         other.receive()
         other.send_whole(message)
         one.receive()
-        n_boxes.append(_count_boxes())
+        n_boxes.append(len(_find_boxes() - before))
     assert len(set(n_boxes)) == 1
 
 
-def _count_boxes():
-    """Return how many descriptors of boxes this process has."""
-    n_boxes = 0
+def _find_boxes():
+    """Return the descriptors of boxes of this process, other tests' lanes included."""
+    found = set()
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            n_boxes += "daskkit-box" in str(entry.readlink())
-    return n_boxes
+            if "daskkit-box" in str(entry.readlink()):
+                found.add((entry.name, entry.stat().st_ino))
+    return found
 
 
 def test_large_parts_are_not_copied_before():
@@ -132,10 +134,10 @@ def test_the_other_end_is_gone(ends):
         one.receive()
     with pytest.raises(OSError, match="Broken pipe"):
         one.send(b"x")
-    before = _count_boxes()
+    before = _find_boxes()
     with pytest.raises(OSError, match="Broken pipe"):
         one.send_whole(b"x" * 500_000)
-    assert _count_boxes() == before + 1  # the mapping has one itself
+    assert len(_find_boxes() - before) == 1  # the mapping has one itself
     with pytest.raises(OSError, match="Broken pipe"):
         one.send(b"x" * 500_000)
 
@@ -153,14 +155,14 @@ def test_half_a_message_is_none(ends, n_sent):
 @needs_boxes
 def test_no_file_is_left(ends):
     """Neither of a message that was received nor of one that never was sent."""
-    before = _count_boxes()
+    before = _find_boxes()
     one, other = map(Link, socket.socketpair())
     while one.send(b"x" * 1_000):
         pass
     assert one.send(b"x" * 500_000) is False
     one.close()
     other.close()
-    assert _count_boxes() == before
+    assert not _find_boxes() - before
 
 
 @needs_boxes
@@ -206,12 +208,13 @@ def test_no_room_to_map_a_box(ends, monkeypatch):
         raise OSError
 
     one, other = ends
+    before = _find_boxes()
     monkeypatch.setattr(box.mmap, "mmap", fail)
     thread = threading.Thread(target=lambda: one.send_whole(b"x" * 500_000))
     thread.start()
     assert other.receive() == b"x" * 500_000
     thread.join()
-    assert _count_boxes() == 0
+    assert not _find_boxes() - before
 
 
 def test_no_memory_for_a_box(monkeypatch):
@@ -221,6 +224,6 @@ def test_no_memory_for_a_box(monkeypatch):
         raise OSError
 
     monkeypatch.setattr(box.os, "ftruncate", fail)
-    before = _count_boxes()
+    before = _find_boxes()
     assert make_box_file() is None
-    assert _count_boxes() == before
+    assert not _find_boxes() - before
