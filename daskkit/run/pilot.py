@@ -90,7 +90,7 @@ class Pilot:
 
     def _undisturbed_s(self, wall_s: float, cpu_s: float) -> float:
         """Return what items would have taken that had to wait for the GIL."""
-        share = self.cpu_s / self.wall_s if self.wall_s > 0 else 0.0
+        share = min(1.0, self.cpu_s / self.wall_s) if self.wall_s > 0 else 0.0
         # Those that wait for something else do so meanwhile.
         return min(wall_s, cpu_s / share) if share > _COMPUTES else wall_s
 
