@@ -44,6 +44,9 @@ N_WORKERS = 2
 N_CHUNKS = 8 * N_WORKERS
 WANTED_EFFICIENCY = 0.88
 WANTED_SMALL = 1.10
+# How long small frames take turns, in seconds for each of `--rounds`, and how often at
+# least: ten medians of 5 ms tell nothing.
+SMALL_S, SMALL_ROUNDS = 2.0, 9
 OURS, PANDAS = "daskkit", "pandas"
 
 
@@ -262,7 +265,8 @@ def measure_small(flights, rounds):
         )
     for name, (obj, func, kwargs) in jobs.items():
         walls = {PANDAS: [], OURS: []}
-        for _ in range(5 * rounds):
+        stops_s = time.perf_counter() + SMALL_S * rounds
+        while time.perf_counter() < stops_s or len(walls[OURS]) < SMALL_ROUNDS:
             for who in random.sample(list(walls), 2):
                 began = time.perf_counter()
                 if who == PANDAS:

@@ -104,9 +104,9 @@ def test_heavy_items_that_hold_the_gil_are_shared_as_well(shared_client, monkeyp
 
 def test_what_the_calling_thread_has_not_begun_is_given_back():
     """Of its part, once that takes longer than it should and others have nothing."""
-    call = Call(Job(lambda x: gate.wait(), "wait"), range(100), where="auto")
+    call = Call(Job(lambda x: gate.wait(), "wait"), range(60), where="auto")
     gate = threading.Event()
-    call._here_size = 100
+    call._here_size = 60
     caller = threading.Thread(target=call.work_here)
     caller.start()
     while call.pilot.quick is None:
@@ -116,8 +116,8 @@ def test_what_the_calling_thread_has_not_begun_is_given_back():
     call.cut_short(0.0)
     gate.set()
     caller.join()
-    assert call.finish() == [True] * 100
-    assert call.pilot.sample[1] != [True] * 64  # in more than one part
+    assert call.finish() == [True] * 60
+    assert len(call.pilot.sample[1]) < 60  # in more than one part
 
 
 @pytest.mark.parametrize("where", ["auto", "inline"])

@@ -40,7 +40,7 @@ _TRIVIAL_S = 2e-7
 _SMALL_S = 2e-6
 _MOST_HERE = 1_000_000
 # What was over so soon may be followed by so many times as much.
-_QUICK_S, _QUICK_GROWTH = 0.0003, 8
+_QUICK_S, _QUICK_GROWTH = 0.0005, 16
 # How often a waiting caller looks at the progress.
 _PROGRESS_S = 0.1
 # Chunks of results that nobody has consumed, of a stream, for each thread.

@@ -18,7 +18,6 @@ from daskkit.run.plan import Means, count_threads, forecast, is_worth_a_look
 from daskkit.run.probation import SHORT_S, Probation, judge
 from daskkit.run.scout import Scout
 from daskkit.run.switching import quick_switching
-from daskkit.run.threads import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +50,8 @@ _MOST_LOOK_S = 0.2
 # it between two parts, up to so long.
 _STARVED_S = 0.004
 _YIELD_S = 0.05
-# From then on a call is watched also amid an item: that costs 0.3 ms where items
-# release the GIL all the time.
+# From then on a call is watched also amid an item, if what is left seems to take as
+# long: that costs 0.3 ms where items release the GIL all the time.
 _WATCH_S = 0.01
 # While the one who watches is let in.
 _TURN_S = 0.00002
@@ -90,7 +89,6 @@ class Feeder:
         self._first_look_s = _LONG_LOOK_S if only_look else _LOOK_S
         self._next_look_s = 0.0
         self._is_suspended = False
-        self._n_cores = usable_cores()
         #: What the cluster is told of the call.
         self.news = News(call)
         self._quick = contextlib.ExitStack()
@@ -185,7 +183,8 @@ class Feeder:
         """Start the thread if that pays, or have somebody watch."""
         if self._call.source.n_left == 0:
             return
-        if self._estimate_left_s() > _SOON_S:
+        left_s = self._estimate_left_s()
+        if left_s > _SOON_S and not self._has_seen_first_only():
             self._scout.begin_to_watch()
         if since_s > self._first_look_s and self._may_pay():
             with self._making:
@@ -194,7 +193,7 @@ class Feeder:
                     self._start_thread()
             if self._scout.earlier is not None:
                 self._decided.wait(_YIELD_S)
-        elif since_s > _WATCH_S or self._call.is_alone:
+        elif min(since_s, left_s) > _WATCH_S or self._call.is_alone:
             self._watch()
             self._let_watch(time.perf_counter())
 
@@ -297,7 +296,7 @@ class Feeder:
             return False
         if self._estimate_left_s() <= _SOON_S:
             return False
-        facts, n_cores = self._scout.gather_facts(), self._n_cores
+        facts, n_cores = self._scout.gather_facts(), self._scout.n_cores
         self._call.is_alone = not is_worth_a_look(facts, n_cores)
         if self._call.is_alone:
             return False
@@ -371,14 +370,14 @@ class Feeder:
             return
         if call.where != "threads":
             return
-        call.help(self._n_cores)
+        call.help(self._scout.n_cores)
         with call.changed:
             call.changed.wait_for(self._is_over, _LOOK_S)
         if not self._is_over():
             # More where they wait most of the time.
-            means = Means(self._n_cores, 0, 0.0)
+            means = Means(self._scout.n_cores, 0, 0.0)
             n_threads = count_threads(self._scout.gather_facts(), means)
-            call.help(n_threads - self._n_cores)
+            call.help(n_threads - self._scout.n_cores)
 
     def _feed(self) -> None:
         crew = self._crew
@@ -418,7 +417,9 @@ class Feeder:
             n_lanes = len(dispatcher.lanes)
             if n_lanes:
                 n_lanes += crew.n_expected
-            is_paused = n_lanes >= self._n_cores and not self._scout.processes_failed
+            is_paused = (
+                n_lanes >= self._scout.n_cores and not self._scout.processes_failed
+            )
             if call.is_paused and not is_paused:
                 with call.changed:
                     call.is_paused = False
@@ -446,14 +447,14 @@ class Feeder:
         # done, if it goes on as it does.
         left_s = min(_MOST_LOOK_S, facts.n_left * facts.item_s)
         self._next_look_s = time.perf_counter() + max(self._look_s, left_s)
-        call.is_alone = not is_worth_a_look(facts, self._n_cores)
+        call.is_alone = not is_worth_a_look(facts, self._scout.n_cores)
         if not self._only_look and (call.is_alone or self._is_settled(facts)):
             return
         means = self._scout.find_means()
         facts = self._scout.look_closer(facts, means, self._caller_works)
         self._look_s *= 2
         self._next_look_s = time.perf_counter() + max(self._look_s, left_s)
-        if not self._only_look and not is_worth_a_look(facts, self._n_cores):
+        if not self._only_look and not is_worth_a_look(facts, self._scout.n_cores):
             return  # they have turned out to be cheaper than they seemed
         best = forecast(facts, means)
         self._note_obstacle(facts, means, best)
@@ -488,7 +489,7 @@ class Feeder:
         """
         call = self._call
         if best.way == "processes" and not self._only_look and call.client is not None:
-            call.is_paused = count_parked(call.client) >= self._n_cores
+            call.is_paused = count_parked(call.client) >= self._scout.n_cores
         call.cut(item_s)  # the items were not as trivial as they seemed
 
     def _note_obstacle(self, facts: Facts, means: Means, best: Forecast) -> None:

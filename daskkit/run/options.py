@@ -37,11 +37,12 @@ def make_job(
     retries: int,
     timeout: float | None,
     on_error: str,
-    *,
-    star: bool = False,
-    combine: Callable[[list[Any]], Any] | None = None,
+    **others: Any,
 ) -> Job:
-    """Return the arguments that say what to do with an item, checked."""
+    """Return the arguments that say what to do with an item, checked.
+
+    `others` are those of `Job` that need no check.
+    """
     if not callable(func):
         msg = (
             f"func must be callable, received {short_repr(func)} of type "
@@ -57,11 +58,10 @@ def make_job(
     return Job(
         func=func,
         name=name or name_of(func),
-        combine=combine,
-        star=star,
         retries=int(retries),
         collect=on_error == "collect",
         timeout=None if timeout is None else float(timeout),
+        **others,
     )
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from types import FunctionType
@@ -70,7 +71,6 @@ class Scout:
     ) -> None:
         self._call = call
         self._only_look = only_look
-        self._n_cores = usable_cores()
         #: Why items can't be sent to another process, if so.
         self.obstacle: str | None = None
         #: Whether processes were tried and brought nothing.
@@ -97,6 +97,11 @@ class Scout:
         # What was seen of a part that can be cut short: items begun, when, what one of
         # the latest took, and the CPU seconds of the calling thread by then.
         self._seen: tuple[Comprehension, int, float, float, float] | None = None
+
+    @functools.cached_property
+    def n_cores(self) -> int:
+        """Cores that this process may use."""
+        return usable_cores()
 
     def begin_to_watch(self) -> None:
         """Note how long the calling thread has waited for a core by now."""
@@ -300,16 +305,16 @@ class Scout:
             max_age_s = math.inf if is_connected else _KNOWN_S
             n_workers = sum(find_workers(client, max_age_s=max_age_s).values())
             name = f"a cluster of {n_workers} workers, which is open"
-            return Means(self._n_cores, n_workers, ready_s, workers=name)
-        name = f"{self._n_cores} child processes"
-        if self._n_cores == 1:
+            return Means(self.n_cores, n_workers, ready_s, workers=name)
+        name = f"{self.n_cores} child processes"
+        if self.n_cores == 1:
             return Means(1, 0, 0.0)
         if can_fork(besides=1):
             knows = call.source.sequence is not None
             ready_s = _READY_FORK_S
         else:
             knows, ready_s = False, _READY_SPAWN_S
-        return Means(self._n_cores, self._n_cores, ready_s, knows, workers=name)
+        return Means(self.n_cores, self.n_cores, ready_s, knows, workers=name)
 
 
 def _share(cpu_s: float, wall_s: float) -> float:

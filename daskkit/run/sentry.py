@@ -12,6 +12,8 @@ import sys
 import threading
 import time
 
+from daskkit.run.known import recall
+from daskkit.run.quick import is_quick
 from daskkit.run.switching import quick_switching
 
 TYPE_CHECKING = False
@@ -26,6 +28,10 @@ __all__ = ["Sentry"]
 _WORTH_S = 0.25
 # The first look. How long the call has taken by then has doubled until the next one.
 _LOOK_S = 0.005
+# Where an earlier call of the function began with a short item, the calling thread
+# looks by itself, between its parts, while what is left takes no longer. Another thread
+# takes 0.1 ms to start, and 0.5 for each look where items release the GIL all the time.
+_WATCHED_S = 0.1
 # To import a module gives the GIL away some ten times, and each time has to wait for
 # so long to have it again.
 _INTERVAL_S = 0.00005
@@ -50,6 +56,10 @@ class Sentry:
         # Held until the call is over; while a feeder is made.
         self._gate = threading.Lock()
         self._making = threading.Lock()
+        self._known = recall(call.job.func)
+        self._has_begun = self._is_watched = False
+        # When the calling thread looks next.
+        self._next_look_s = 0.0
         # Since when it is being imported, and whether that has ended.
         self._since_s = 0.0
         self._is_here = threading.Event()
@@ -71,11 +81,14 @@ class Sentry:
         )
 
     def start(self) -> None:
-        """Watch the calling thread from another one."""
+        """Watch the calling thread; from another one if its items may be long ones."""
         self._gate.acquire()
-        self._seen = (0.0, self._call.pilot.began)
-        self._call.after_part = self._let_in
-        _thread.start_new_thread(self._watch, ())
+        began_s = self._call.pilot.began
+        self._seen, self._next_look_s = (0.0, began_s), began_s + _LOOK_S
+        self._call.after_part = self._look_between
+        first_s = self._known.first_s
+        if first_s is None or first_s > _LOOK_S:
+            self._watch()
 
     def close(self) -> None:
         """Watch no longer, as the call is over; `feeder` stays what it is."""
@@ -85,18 +98,55 @@ class Sentry:
         if self.feeder is None:
             self._call.after_part = None
 
+    def _look_between(self) -> None:
+        """Look between two parts, as long as nobody else does; let an import go on."""
+        call = self._call
+        now_s = time.perf_counter()
+        since_s = now_s - call.pilot.began
+        if not self._has_begun:
+            self._has_begun, self._known.first_s = True, since_s
+        if self._since_s:
+            # It has taken too long already.
+            if now_s - self._since_s > _STARVED_S:
+                self._is_here.wait(_YIELD_S)
+            return
+        if self._is_watched:
+            return
+        sequence = call.source.sequence
+        if sequence is not None and is_quick(call.job, sequence):
+            self._watch()
+        elif now_s >= self._next_look_s:
+            left_s = self._estimate_left_s()
+            self._next_look_s = now_s + self._find_patience_s(left_s)
+            if left_s > _WORTH_S:
+                self._is_watched, self._since_s = True, now_s
+                _thread.start_new_thread(self._bring_in, ())
+            elif left_s > _WATCHED_S:
+                self._watch()
+
     def _watch(self) -> None:
+        """Have another thread look, also amid a part."""
+        self._is_watched = True
+        _thread.start_new_thread(self._wait, ())
+
+    def _wait(self) -> None:
         look_s = _LOOK_S
         while not self._gate.acquire(timeout=look_s):
             left_s = self._estimate_left_s()
             if left_s > _WORTH_S:
-                break
-            since_s = time.perf_counter() - self._call.pilot.began
-            look_s = max(_LOOK_S, min(left_s, since_s))
-        else:
-            return
+                self._since_s = time.perf_counter()
+                self._bring_in()
+                return
+            look_s = self._find_patience_s(left_s)
+
+    def _find_patience_s(self, left_s: float) -> float:
+        """Return how long to wait until the next look."""
+        since_s = time.perf_counter() - self._call.pilot.began
+        return max(_LOOK_S, min(left_s, since_s))
+
+    def _bring_in(self) -> None:
+        """Import the feeder, and start it unless the call is over by then."""
         try:
-            self._since_s = time.perf_counter()
             self._call.pilot.disturbed_until_s = math.inf
             # The calling thread has to come to the end of a part to let this one in.
             self._call.cut(self._item_s)
@@ -113,11 +163,6 @@ class Sentry:
             self._call.fail(error)
         finally:
             self._is_here.set()
-
-    def _let_in(self) -> None:
-        """Wait for an import that has taken too long already; between two parts."""
-        if self._since_s and time.perf_counter() - self._since_s > _STARVED_S:
-            self._is_here.wait(_YIELD_S)
 
     def _estimate_left_s(self) -> float:
         """Return how long the calling thread is going to take for the rest, if alone.

@@ -126,8 +126,6 @@ def run_items(work: Work, **options: Unpack[Options]) -> Any:
         options.get("retries", 0),
         options.get("timeout"),
         "raise",
-    )
-    job = job.replace(
         combine=work.combine,
         each=work.each,
         describe=work.describe,
