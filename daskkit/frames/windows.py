@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from daskkit.arguments import name_of
-from daskkit.frames.gathered import Gathered, gather
 from daskkit.frames.seam import has_seam, name_label, replace
 from daskkit.run.work import Work
 
@@ -107,9 +106,11 @@ def find_full(
     >>> find_full(values, np.array([0, 0, 1]), np.array([1, 2, 3]), 2)
     array([False, False, False])
     """
-    n_finite = np.concatenate([[0], np.cumsum(np.isfinite(values))])
-    full: NDArray[np.bool_] = n_finite[end] - n_finite[begin] >= min_periods
-    return full
+    is_finite = np.isfinite(values)
+    if is_finite.all():
+        return np.asarray(end - begin >= min_periods)
+    n_finite = np.concatenate([[0], np.cumsum(is_finite)])
+    return np.asarray(n_finite[end] - n_finite[begin] >= min_periods)
 
 
 def _run_windows(run: Run, windows: _Windows, labels: Any) -> NDArray[np.float64]:
@@ -123,10 +124,16 @@ def _run_windows(run: Run, windows: _Windows, labels: Any) -> NDArray[np.float64
     items = range(len(windows.begin))
     name = name_of(function)
     found = run(
-        Work(name, function, items, each=windows, describe=describe, combine=gather)
+        Work(name, function, items, each=windows, describe=describe, combine=_join)
     )
-    results = found.to_array() if isinstance(found, Gathered) else found
-    return np.array(results, dtype=np.float64)
+    return np.array(found, dtype=np.float64)
+
+
+def _join(results: Sequence[Any]) -> NDArray[np.float64]:
+    """Return the results of neighbouring windows, or such arrays, as one array."""
+    if isinstance(results[0], np.ndarray):
+        return np.concatenate(results)
+    return np.fromiter(results, np.float64, len(results))
 
 
 def _as_series(values: Any, index: Any) -> Any:

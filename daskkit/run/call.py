@@ -41,6 +41,8 @@ _SMALL_S = 2e-6
 _MOST_HERE = 1_000_000
 # What was over so soon may be followed by so many times as much.
 _QUICK_S, _QUICK_GROWTH = 0.0005, 16
+# Nor does it leave a rest for one more part where nobody else has any.
+_REST = 1.5
 # How often a waiting caller looks at the progress.
 _PROGRESS_S = 0.1
 # Chunks of results that nobody has consumed, of a stream, for each thread.
@@ -89,8 +91,10 @@ class Call:
         self.client = client
         self.is_stream = is_stream
         self._bar = bar
-        # Guards all that follows; notified when a waiting caller should look up.
-        self.changed = threading.Condition()
+        # Guards all that follows; notified when a waiting caller should look up. The lock
+        # by itself takes two calls of Python less.
+        self._lock = threading.RLock()
+        self.changed = threading.Condition(self._lock)
         self.error: BaseException | None = None
         self.failures: list[Failure] = []
         #: Items that somebody has, and that are done.
@@ -217,7 +221,7 @@ class Call:
         """
         waiters = Waiters()
         while True:
-            with self.changed:
+            with self._lock:
                 while not self._may_work(until):
                     if self._is_over(until):
                         return
@@ -323,7 +327,7 @@ class Call:
             return self.error is not None or self._is_done()
 
     def _take_here(self, *, is_helper: bool = False) -> Part | None:
-        with self.changed:
+        with self._lock:
             if self.local and not is_helper:
                 part = self.local.popleft()
                 self.n_open += len(part.items)
@@ -333,7 +337,7 @@ class Call:
     def take(self, n_items: int, *, here: bool = False) -> Part | None:
         """Return items for somebody to execute, or None."""
         # Counted before they are taken: nobody may believe that all is done meanwhile.
-        with self.changed:
+        with self._lock:
             self.n_open += 1
         part: Part | None = None
         try:
@@ -341,7 +345,7 @@ class Call:
         except Exception as error:  # noqa: BLE001 - of the user's own iterator
             self.fail_reading(error)
         finally:
-            with self.changed:
+            with self._lock:
                 self.n_open += (0 if part is None else len(part.items)) - 1
                 if part is None:
                     self.changed.notify_all()
@@ -455,7 +459,12 @@ class Call:
                 return len(sequence)  # all that is left, see `Comprehension`
             here_s, growth = _PROGRESS_S, _MOST_HERE
         fitting = int(here_s / max(item_s, 1e-9))
-        return max(1, min(fitting, growth * len(part.items), _MOST_HERE))
+        size = max(1, min(fitting, growth * len(part.items), _MOST_HERE))
+        n_left = self.source.n_left
+        is_alone = self.n_open == len(part.items)
+        if is_alone and n_left is not None and size < n_left < _REST * size:
+            return n_left
+        return size
 
     # What becomes of items, wherever they were executed.
 
@@ -472,7 +481,7 @@ class Call:
 
         Those of items from `start` on, if the list has more than this part's.
         """
-        with self.changed:
+        with self._lock:
             self.n_open -= len(part.items)
             self.n_done += n_items
             if n_items:
