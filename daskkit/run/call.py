@@ -91,8 +91,8 @@ class Call:
         self.client = client
         self.is_stream = is_stream
         self._bar = bar
-        # Guards all that follows; notified when a waiting caller should look up. The lock
-        # by itself takes two calls of Python less.
+        # Guards all that follows; notified when a waiting caller should look up. Bare,
+        # the lock takes two calls of Python less.
         self._lock = threading.RLock()
         self.changed = threading.Condition(self._lock)
         self.error: BaseException | None = None
