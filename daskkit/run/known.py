@@ -10,9 +10,11 @@ import functools
 import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from daskkit.run.plan import Facts
 
 __all__ = ["Known", "recall"]
