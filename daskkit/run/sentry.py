@@ -7,6 +7,7 @@ bring anything. Later calls have it at hand.
 from __future__ import annotations
 
 import _thread
+import contextlib
 import math
 import sys
 import threading
@@ -56,6 +57,9 @@ class Sentry:
         # Held until the call is over; while a feeder is made.
         self._gate = threading.Lock()
         self._making = threading.Lock()
+        # While another thread watches: to have the GIL, to begin and for a look, would
+        # take it 5 ms each time (CPython's default).
+        self._hurry = contextlib.ExitStack()
         self._known = recall(call.job.func)
         self._has_begun = self._is_watched = False
         # When the calling thread looks next.
@@ -95,6 +99,7 @@ class Sentry:
         with self._making:
             if self._gate.locked():
                 self._gate.release()
+        self._hurry.close()
         if self.feeder is None:
             self._call.after_part = None
 
@@ -127,6 +132,7 @@ class Sentry:
     def _watch(self) -> None:
         """Have another thread look, also amid a part."""
         self._is_watched = True
+        self._hurry.enter_context(quick_switching())
         _thread.start_new_thread(self._wait, ())
 
     def _wait(self) -> None:
