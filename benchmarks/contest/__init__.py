@@ -1,0 +1,1 @@
+"""What `benchmarks/verbs.py` consists of: workloads, contestants and their races."""
