@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import daskkit as dk
-from daskkit.run import feeder, probe, scout, switching
+from daskkit.run import probe, scout, switching
 from daskkit.run.clocks import read_cpu_s, read_queued_s, read_state
 from daskkit.run.probe import (
     Pickled,
@@ -146,7 +146,6 @@ def test_items_that_compute_are_not_taken_for_waiting_ones(monkeypatch):
     """However little of a core the calling thread gets."""
     core = min(os.sched_getaffinity(0))
     monkeypatch.setattr(scout, "usable_cores", lambda: 2)
-    monkeypatch.setattr(feeder, "usable_cores", lambda: 2)
     shares = []
 
     def work():

@@ -59,14 +59,14 @@ class Sentry:
         self._making = threading.Lock()
         # While another thread watches: to have the GIL, to begin and for a look, would
         # take it 5 ms each time (CPython's default).
-        self._hurry = contextlib.ExitStack()
+        self._hurry: contextlib.ExitStack | None = None
         self._known = recall(call.job.func)
         self._has_begun = self._is_watched = False
         # When the calling thread looks next.
         self._next_look_s = 0.0
-        # Since when it is being imported, and whether that has ended.
+        # Since when it is being imported; held meanwhile.
         self._since_s = 0.0
-        self._is_here = threading.Event()
+        self._importing = threading.Lock()
         # Items that had begun at the last look, and when that was.
         self._seen = (0.0, 0.0)
         # What each has taken since then.
@@ -99,7 +99,8 @@ class Sentry:
         with self._making:
             if self._gate.locked():
                 self._gate.release()
-        self._hurry.close()
+        if self._hurry is not None:
+            self._hurry.close()
         if self.feeder is None:
             self._call.after_part = None
 
@@ -112,8 +113,9 @@ class Sentry:
             self._has_begun, self._known.first_s = True, since_s
         if self._since_s:
             # It has taken too long already.
-            if now_s - self._since_s > _STARVED_S:
-                self._is_here.wait(_YIELD_S)
+            is_late = now_s - self._since_s > _STARVED_S
+            if is_late and self._importing.acquire(timeout=_YIELD_S):
+                self._importing.release()
             return
         if self._is_watched:
             return
@@ -124,7 +126,8 @@ class Sentry:
             left_s = self._estimate_left_s()
             self._next_look_s = now_s + self._find_patience_s(left_s)
             if left_s > _WORTH_S:
-                self._is_watched, self._since_s = True, now_s
+                self._is_watched = True
+                self._begin_import()
                 _thread.start_new_thread(self._bring_in, ())
             elif left_s > _WATCHED_S:
                 self._watch()
@@ -132,6 +135,7 @@ class Sentry:
     def _watch(self) -> None:
         """Have another thread look, also amid a part."""
         self._is_watched = True
+        self._hurry = contextlib.ExitStack()
         self._hurry.enter_context(quick_switching())
         _thread.start_new_thread(self._wait, ())
 
@@ -140,7 +144,7 @@ class Sentry:
         while not self._gate.acquire(timeout=look_s):
             left_s = self._estimate_left_s()
             if left_s > _WORTH_S:
-                self._since_s = time.perf_counter()
+                self._begin_import()
                 self._bring_in()
                 return
             look_s = self._find_patience_s(left_s)
@@ -149,6 +153,10 @@ class Sentry:
         """Return how long to wait until the next look."""
         since_s = time.perf_counter() - self._call.pilot.began
         return max(_LOOK_S, min(left_s, since_s))
+
+    def _begin_import(self) -> None:
+        self._importing.acquire()
+        self._since_s = time.perf_counter()
 
     def _bring_in(self) -> None:
         """Import the feeder, and start it unless the call is over by then."""
@@ -168,7 +176,7 @@ class Sentry:
         except BaseException as error:  # noqa: BLE001 - the caller raises it
             self._call.fail(error)
         finally:
-            self._is_here.set()
+            self._importing.release()
 
     def _estimate_left_s(self) -> float:
         """Return how long the calling thread is going to take for the rest, if alone.
