@@ -19,6 +19,7 @@ import dataclasses
 import importlib.util
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -35,6 +36,7 @@ import pandas as pd
 import psutil
 
 import daskkit as dk
+from daskkit.comparison.stats import ratio_interval
 from daskkit.samples import datasets
 
 if TYPE_CHECKING:
@@ -236,12 +238,15 @@ def show(title, walls, dropped, memory):
     for name, why in dropped.items():
         print(f"{name:22}{'-':>14}  {why}")
     efficiency = ideal / median[OURS]
-    others = [value for name, value in median.items() if name not in {OURS, PANDAS}]
-    best = min(others) / median[OURS]
+    rival = min(set(median) - {OURS, PANDAS}, key=lambda name: median[name])
+    best = median[rival] / median[OURS]
+    low, high = ratio_interval(walls[rival], walls[OURS])
+    interval = f", 95 % interval {low:.2f} to {high:.2f}" if math.isfinite(low) else ""
     is_good = efficiency >= WANTED_EFFICIENCY and best > 1
     print(
         f"  efficiency {efficiency:.2f} (wanted {WANTED_EFFICIENCY}), best rival / "
-        f"daskkit {best:.2f} (wanted above 1): {'ok' if is_good else 'FAIL'}"
+        f"daskkit {best:.2f}{interval} (wanted above 1): "
+        f"{'ok' if is_good else 'FAIL'}"
     )
     return is_good
 
