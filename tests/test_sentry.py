@@ -86,7 +86,7 @@ def test_items_of_numpy_let_the_import_have_the_gil():
         "a = np.arange(100_000.0)\n"
         "f = lambda i: [float(np.sort(a[::-1] * i)[7]) for _ in range(3)] "
         "and os.getpid()\n"
-        "dk.map(f, range(800))\n"
+        "dk.map(f, range(150))\n"
         "print('daskkit.run.feeder' in sys.modules)"
     )
     assert out == "True"
