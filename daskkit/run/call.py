@@ -41,7 +41,8 @@ _SMALL_S = 2e-6
 _MOST_HERE = 1_000_000
 # What was over so soon may be followed by so many times as much.
 _QUICK_S, _QUICK_GROWTH = 0.0005, 16
-# Nor does it leave a rest for one more part where nobody else has any.
+# All that is left goes along if it is no more than so many such parts, and nobody else
+# has items: one more part would cost more.
 _REST = 1.5
 # How often a waiting caller looks at the progress.
 _PROGRESS_S = 0.1
