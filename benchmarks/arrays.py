@@ -25,8 +25,9 @@ import warnings
 import dask
 import dask.array as da
 import numpy as np
+from contest.memory import tree_pss, watch_peak
 from joblib import Parallel, delayed
-from transport import check, peak_pss, take_turns, tree_pss
+from transport import check, take_turns
 
 import daskkit as dk
 from daskkit.arrays.arguments import make_cut
@@ -146,7 +147,7 @@ def compare_on(land, func, peers, n_rounds, title, *, axis=0, overlap=0, dtype=b
         forget_cached()
         gc.collect()
         before = tree_pss()
-        with peak_pss(LOOK_S) as peak:
+        with watch_peak(interval_s=LOOK_S) as peak:
             checked(run)
         peaks[name] = peak[0] - before
     walls = {name: [] for name in contestants}

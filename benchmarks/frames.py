@@ -26,14 +26,13 @@ import random
 import statistics
 import subprocess
 import sys
-import threading
 import time
 import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import psutil
+from contest.memory import watch_peak
 
 import daskkit as dk
 from daskkit.comparison.stats import ratio_interval
@@ -144,33 +143,12 @@ def find_contestants(job, stack):
     return calls
 
 
-def memory_mb():
-    """Return the memory of this process tree now, in megabytes (PSS)."""
-    total = 0
-    process = psutil.Process()
-    for one in [process, *process.children(recursive=True)]:
-        with contextlib.suppress(psutil.Error):
-            total += one.memory_full_info().pss
-    return total / 2**20
-
-
 def measure_memory(call):
-    """Return by how much the memory of the process tree grows during a call."""
-    is_over = threading.Event()
-    seen = [memory_mb()]
-
-    def watch():
-        while not is_over.wait(0.05):
-            seen.append(memory_mb())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    """Return by how much the memory of the process tree grows during a call, in MB."""
+    with watch_peak(interval_s=0.05) as peak:
+        before = peak[0]
         call()
-    finally:
-        is_over.set()
-        thread.join()
-    return max(seen) - seen[0]
+    return (peak[0] - before) / 2**20
 
 
 def measure(job, calls, rounds):

@@ -18,13 +18,12 @@ import multiprocessing
 import os
 import random
 import statistics
-import threading
 import time
 import warnings
 
 import dask.bag as db
 import numpy as np
-import psutil
+from contest.memory import tree_pss, watch_peak
 from distributed import Client, LocalCluster
 
 from daskkit.transport import auto, parcel
@@ -124,34 +123,6 @@ def show(title, walls, ours="daskkit"):
     for name in ("ray", "joblib", "mpire"):
         if importlib.util.find_spec(name) is None:
             print(f"  {name:28s} not installed")
-
-
-def tree_pss():
-    """Return PSS of this process and all below it, in bytes."""
-    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    total_bytes = 0
-    for process in processes:
-        with contextlib.suppress(psutil.Error, OSError):
-            total_bytes += process.memory_full_info().pss
-    return total_bytes
-
-
-@contextlib.contextmanager
-def peak_pss(interval_s=0.02):
-    """Yield a list that holds the highest PSS of the process tree afterwards."""
-    peak, stop = [tree_pss()], threading.Event()
-
-    def watch():
-        while not stop.wait(interval_s):
-            peak[0] = max(peak[0], tree_pss())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        stop.set()
-        thread.join()
 
 
 def check(condition, what):
@@ -314,7 +285,7 @@ def row_closure(peers, n_rounds, scale):
     array = np.ones(n)
     gc.collect()
     before = tree_pss()
-    with peak_pss() as peak:
+    with watch_peak() as peak:
         by_pack(array)
     copies = (peak[0] - before) / array.nbytes
     print(f"  peak PSS: {copies:.2f} copies more than the caller's own (at most 2)")

@@ -12,10 +12,10 @@ import os
 import random
 import signal
 import sys
-import threading
 import time
 
 from contest.contestants import COLD, LOOP, N_WORKERS, OURS, WARM
+from contest.memory import watch_peak
 from contest.workloads import WORKLOADS, increment
 
 # Nothing else here: what a contestant imports is part of its cold start.
@@ -44,25 +44,11 @@ def count_children():
     return len(psutil.Process().children(recursive=True))
 
 
-@contextlib.contextmanager
-def watch_rss():
-    """Yield a list that holds the highest RSS of this process in bytes."""
+def rss():
+    """Return the RSS of this process in bytes."""
     import psutil
 
-    process, stop = psutil.Process(), threading.Event()
-    peak = [process.memory_info().rss]
-
-    def watch():
-        while not stop.wait(0.01):
-            peak[0] = max(peak[0], process.memory_info().rss)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        stop.set()
-        thread.join()
+    return psutil.Process().memory_info().rss
 
 
 class Server:
@@ -138,7 +124,7 @@ class Server:
         right = consume(10_000)
         gc.collect()
         walls = [[] for _ in sizes]
-        with watch_rss() as peak:
+        with watch_peak(rss, interval_s=0.01) as peak:
             before = peak[0]
             for _ in range(n_rounds):
                 for i in random.sample(range(len(sizes)), len(sizes)):
