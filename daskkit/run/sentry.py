@@ -1,7 +1,7 @@
-"""Who watches the first call of a program, until it is worth to import the feeder.
+"""Who watches the first calls of a program, until it is worth to import the feeder.
 
 That takes 15 ms, a third of what many a loop takes that is over before a feeder could
-bring anything. Later calls have it at hand.
+bring anything. Calls after the one that brings it in have it at hand.
 """
 
 from __future__ import annotations
