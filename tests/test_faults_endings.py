@@ -247,6 +247,18 @@ ENDINGS = {
         "leaving",
         0,
     ),
+    "while lanes are asked for": (
+        (
+            "import asyncio, distributed.scheduler as module\n"
+            "offload = module.offload\n"
+            "async def late(*args, **kwargs):\n    await asyncio.sleep(0.1)\n"
+            "    return await offload(*args, **kwargs)\n"
+            'module.offload = late\nstream = dk.imap(busy, range(3_000), where="cluster")'
+            "\nsay(next(stream))"
+        ),
+        "0",
+        0,
+    ),
     "by sys.exit": (
         (
             'stream = dk.imap(busy, range(3_000), where="cluster")\nnext(stream)\n'
@@ -266,6 +278,39 @@ def test_program_ends_quietly(tmp_path, ending):
         out = program.await_end(_HANGS_S)
         assert (out, program.errors) == (says, "")
         assert program.process.returncode == status
+        program.check_nothing_left()
+
+
+OUTLIVING = """
+def work():
+    threading.main_thread().join()
+    for where in "auto", "cluster":
+        try:
+            say(sum(dk.map(busy, range(3_000), where=where)))
+        except dk.ClusterError as error:
+            say(error)
+threading.Thread(target=work).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "says"),
+    [
+        ("", "no cluster can be started any more: the main thread of the program has"),
+        (
+            "context = dk.cluster(n_workers=2)\nclient = context.__enter__()",
+            "no cluster can be started any more: the main thread of the program has",
+        ),
+        ('dk.map(busy, range(300), where="cluster")', "4498500"),
+    ],
+)
+def test_thread_that_outlives_the_main_thread(tmp_path, before, says):
+    """It goes on in parallel; a cluster of the process takes no new tasks by then."""
+    with Program(before + OUTLIVING, tmp_path) as program:
+        out = program.await_end(_HANGS_S).splitlines()
+        assert program.errors == ""
+        assert out[0] == "4498500"
+        assert out[1].startswith(says)
         program.check_nothing_left()
 
 

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Session",
     "find_client",
+    "find_scheduler",
     "find_workers",
     "forget_workers",
     "is_in_task",
     "session",
+    "takes_tasks",
 ]
 
 # A cluster that nobody has used for so long is closed.
@@ -62,9 +64,48 @@ def find_client() -> Client | None:
     except ValueError:
         return None
     # An asynchronous one needs the event loop that the verb would block.
-    if client.status != "running" or client.asynchronous:
+    if client.asynchronous or not takes_tasks(client):
         return None
     return client
+
+
+def takes_tasks(client: Client) -> bool:
+    """Return whether a cluster can be given tasks.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected to it, or no longer.
+
+    Returns
+    -------
+    bool
+        False also for a cluster of this process once its main thread has ended, though
+        other threads go on: Python's thread pools, which the scheduler uses for each
+        task that is submitted, end at that moment.
+    """
+    return client.status == "running" and (
+        threading.main_thread().is_alive() or find_scheduler(client) is None
+    )
+
+
+def find_scheduler(client: Client) -> Any | None:
+    """Return the scheduler of a client's cluster if it runs in this process.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of any cluster.
+
+    Returns
+    -------
+    distributed.Scheduler or None
+    """
+    scheduler_class = find_imported("distributed.scheduler", "Scheduler")
+    scheduler = getattr(client.cluster, "scheduler", None)
+    if scheduler_class is None or not isinstance(scheduler, scheduler_class):
+        return None
+    return scheduler
 
 
 _workers: weakref.WeakKeyDictionary[Client, tuple[float, dict[str, int]]] = (
@@ -212,6 +253,7 @@ class Session:
     def _start(self) -> None:
         began = time.monotonic()
         try:
+            _check_time()
             # distributed's own handler of the program's end, which it registers when it
             # is imported, would close the cluster under the lanes that are just ending.
             # Ours comes before if it is registered later; and before the start, or a
@@ -244,6 +286,16 @@ class Session:
         with deferred_interrupt():
             timer.start()
             self._timer = timer
+
+
+def _check_time() -> None:
+    if not threading.main_thread().is_alive():
+        msg = (
+            "no cluster can be started any more: the main thread of the program has "
+            "ended. Have it wait for its other threads (Thread.join), or leave where "
+            "out"
+        )
+        raise ClusterError(msg)
 
 
 #: The one of this process.

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 import uuid
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,12 @@ from daskkit.run.lane import (
 from daskkit.run.lanes import Lane, ProcessLane, TaskLane
 from daskkit.run.link import Link
 from daskkit.run.parking import Parked, close_parked, park, take_parked
-from daskkit.run.session import find_workers, forget_workers
+from daskkit.run.session import (
+    find_scheduler,
+    find_workers,
+    forget_workers,
+    takes_tasks,
+)
 from daskkit.transport.contact import find_place
 
 if TYPE_CHECKING:
@@ -72,6 +78,9 @@ _CAUSE_S = 2.0
 
 # Tasks of lanes that were closed.
 _ending: list[_Future] = []
+# Those of all calls, and what is held while tasks are submitted.
+_all: weakref.WeakSet[Workers] = weakref.WeakSet()
+_asking = threading.Lock()
 
 
 def wait_for_lanes(client: Client) -> None:
@@ -95,16 +104,28 @@ def wait_for_lanes(client: Client) -> None:
 
 
 def _settle() -> None:
-    """Let lanes end before Python's thread pools do; a moment at most.
+    """Wait until this process's scheduler knows all tasks; a moment at most.
 
-    distributed's scheduler uses one for each task that is submitted, and logs an error
+    It uses a thread pool of Python's for each task that is submitted, and logs an error
     for a lane that a call has asked for just before the end of the program.
     """
     deadline = time.monotonic() + _ENDING_S
-    while time.monotonic() < deadline and any(
-        not future.done() and future.client.status == "running" for future in _ending
-    ):
+    with _asking:  # and from here on nobody asks for more
+        asked = [future for workers in list(_all) for future in workers.find_asked()]
+    asked += _ending
+    while time.monotonic() < deadline and any(map(_is_on_its_way, asked)):
         time.sleep(0.001)
+
+
+def _is_on_its_way(future: _Future) -> bool:
+    """Return whether the scheduler has yet to learn of a task."""
+    scheduler = find_scheduler(future.client)
+    return (
+        scheduler is not None
+        and future.client.status == "running"
+        and not future.done()
+        and future.key not in scheduler.tasks
+    )
 
 
 # `atexit` would come after the end of the pools. What was registered last comes first,
@@ -168,6 +189,8 @@ class Workers:
         # Lanes of an earlier call, until lanes of this one take their place.
         self._earlier: dict[int, list[ProcessLane]] = {}
         self._opens_s = -math.inf
+        with _asking:
+            _all.add(self)
 
     @property
     def n_expected(self) -> int:
@@ -185,7 +208,7 @@ class Workers:
         Raises
         ------
         ClusterError
-            If the connection to the cluster is lost.
+            If the connection to the cluster is lost, or the program ends.
         """
         if self._client.status != "running":
             msg = (
@@ -197,18 +220,11 @@ class Workers:
             return True
         _ending[:] = [future for future in _ending if not future.done()]
         found = find_workers(self._client, max_age_s=_KNOWN_S if is_first else 0.0)
-        threads = {a: n for a, n in found.items() if a not in self._asked}
-        self._asked |= threads.keys()
-        own = own_hosts()
-        near = {a: n for a, n in threads.items() if host_of(a) in own}
-        if near and self._listener is None:
-            self._listen()
-        for address, n in near.items():
-            for _ in range(n):
-                self._start_lane(address)
-        for address, n in threads.items():
-            if address not in near:
-                self._add_task_lanes(address, n)
+        with _asking:
+            if not (is_first or takes_tasks(self._client)):
+                return False  # those that are there have to do
+            self._check_end()
+            self._start_lanes({a: n for a, n in found.items() if a not in self._asked})
         return bool(found)
 
     def close(self) -> None:
@@ -310,6 +326,39 @@ class Workers:
             keep=keep,
         )
 
+    def find_asked(self) -> list[_Future]:
+        """Return the tasks that have been submitted and are not known to have begun.
+
+        Returns
+        -------
+        list of distributed.Future
+        """
+        batches = [future for future, _, _ in self._batches.values()]
+        return [*self._futures.values(), *batches]
+
+    def _check_end(self) -> None:
+        """Raise an error where the cluster ends with the program; lock held."""
+        if not takes_tasks(self._client):
+            msg = (
+                "the cluster takes no more tasks, as the main thread of the program "
+                "has ended; have it wait for its other threads (Thread.join)"
+            )
+            raise ClusterError(msg)
+
+    def _start_lanes(self, threads: dict[str, int]) -> None:
+        """Have each thread of some workers make a lane."""
+        self._asked |= threads.keys()
+        own = own_hosts()
+        near = {a: n for a, n in threads.items() if host_of(a) in own}
+        if near and self._listener is None:
+            self._listen()
+        for address, n in near.items():
+            for _ in range(n):
+                self._start_lane(address)
+        for address, n in threads.items():
+            if address not in near:
+                self._add_task_lanes(address, n)
+
     # Lanes that connect back.
 
     def _listen(self) -> None:
@@ -396,13 +445,15 @@ class Workers:
             self._on_lane(TaskLane(self._submit, self._forget, f"worker {address}"))
 
     def _submit(self, lane: TaskLane, order: Order) -> None:
-        future = self._client.submit(
-            run_task,
-            self._job,
-            order,
-            key=(self._name, "batch", order.start, uuid.uuid4().hex[:8]),
-            pure=False,
-        )
+        with _asking:
+            self._check_end()
+            future = self._client.submit(
+                run_task,
+                self._job,
+                order,
+                key=(self._name, "batch", order.start, uuid.uuid4().hex[:8]),
+                pure=False,
+            )
         self._batches[order.start] = (future, lane, order)
         self._completed.add(future)
 
