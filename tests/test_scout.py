@@ -20,10 +20,16 @@ class Watched:
         call = Call(Job(abs, "abs"), range(10_000), where="auto")
         self.pilot = call.pilot
         self._scout = Scout(call)
-        self._quick = Comprehension(abs, range(10_000))
         self._now = self._cpu_s = 0.0
+        self.begin_part()
         monkeypatch.setattr(scout, "read_cpu_s", lambda _: self._cpu_s)
         monkeypatch.setattr(scout, "read_state", lambda _: "R")
+
+    def begin_part(self):
+        """Have the next part begin."""
+        self._began = self._now
+        self.pilot.part_cpu_s = self._cpu_s
+        self._quick = Comprehension(abs, range(10_000))
 
     def look(self, n_new, wall_s, cpu_s, *, is_amid=False):
         """Return what an item takes, after some more have begun."""
@@ -31,7 +37,8 @@ class Watched:
             next(self._quick._iterator)
         self._now += wall_s
         self._cpu_s += cpu_s
-        return self._scout._watch_item_s(self._quick, self._now, 0.0, is_amid=is_amid)
+        began = self._began
+        return self._scout._watch_item_s(self._quick, self._now, began, is_amid=is_amid)
 
 
 @pytest.fixture
@@ -68,6 +75,17 @@ def test_decision_makes_no_item_dearer(watched):
     assert watched.look(5, 5 * MS, 5 * MS, is_amid=True) == pytest.approx(0.1 * MS)
     cheaper_s = watched.look(1000, 5 * MS, 5 * MS, is_amid=True)
     assert cheaper_s == pytest.approx(0.005 * MS)
+
+
+def test_decision_that_sees_a_part_begin_takes_no_item_for_free(watched):
+    """It may have cut the one before, whose items tell what these cost at most."""
+    assert watched.look(100, 200 * MS, 200 * MS) == pytest.approx(2 * MS)
+    watched.pilot.item_s = 2 * MS
+    watched.begin_part()
+    assert watched.look(3, 5 * MS, 5 * MS, is_amid=True) == pytest.approx(5 / 3 * MS)
+    watched.begin_part()
+    assert watched.look(1, 9 * MS, 9 * MS, is_amid=True) == pytest.approx(2 * MS)
+    assert watched.look(5, 25 * MS, 25 * MS) == pytest.approx(34 / 6 * MS)
 
 
 def test_wait_for_the_gil_is_none_of_the_items(watched, monkeypatch):

@@ -174,7 +174,10 @@ class Scout:
         """
         pilot = self._call.pilot
         if self._seen is None or self._seen[0] is not quick:
-            self._seen = quick, 0, began, 0.0, pilot.part_cpu_s
+            # A part that has begun amid a decision: its items are at least no dearer
+            # than those of the part before it.
+            before_s = pilot.item_s if is_amid else 0.0
+            self._seen = quick, 0, began, before_s, pilot.part_cpu_s
         _, n_before, seen_s, item_s, seen_cpu_s = self._seen
         if now - seen_s > _SEEN_S:
             n_begun, cpu_s = quick.n_begun, read_cpu_s(pilot.thread_id)
