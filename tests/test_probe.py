@@ -14,13 +14,10 @@ from pathlib import Path
 import pytest
 
 import daskkit as dk
-from daskkit.run import probe, scout, switching
+from daskkit.run import grip, probe, scout, switching
 from daskkit.run.clocks import read_cpu_s, read_queued_s, read_state
-from daskkit.run.probe import (
-    Pickled,
-    measure_gil_share,
-    measure_pickle,
-)
+from daskkit.run.grip import measure_gil_share
+from daskkit.run.probe import Pickled, measure_pickle
 from daskkit.run.switching import Waiters, quick_switching
 
 needs_proc = pytest.mark.skipif(
@@ -82,19 +79,19 @@ def test_gil_share_of_a_thread_that_computes():
 
 def test_thread_without_a_core_tells_nothing(monkeypatch):
     """It doesn't hold the GIL, but only as others have the cores."""
-    monkeypatch.setattr(probe, "read_cpu_s", lambda _: 1.0)
-    monkeypatch.setattr(probe, "read_state", lambda _: "R")
-    monkeypatch.setattr(probe, "INTERVAL_S", 1e3)  # never late
+    monkeypatch.setattr(grip, "read_cpu_s", lambda _: 1.0)
+    monkeypatch.setattr(grip, "read_state", lambda _: "R")
+    monkeypatch.setattr(grip, "INTERVAL_S", 1e3)  # never late
     assert math.isnan(measure_gil_share(0, 0))
 
 
 def test_gil_that_is_let_go_for_moments_only_is_held(monkeypatch):
     """As small operations of pandas do: others wait, and wake up too late each time."""
     began = time.perf_counter()
-    monkeypatch.setattr(probe, "_PROBE_S", -0.02)  # seems to wait for so long
-    monkeypatch.setattr(probe.time, "sleep", lambda _: None)
+    monkeypatch.setattr(grip, "_PROBE_S", -0.02)  # seems to wait for so long
+    monkeypatch.setattr(grip.time, "sleep", lambda _: None)
     monkeypatch.setattr(
-        probe, "read_cpu_s", lambda _: 1e3 * (time.perf_counter() - began)
+        grip, "read_cpu_s", lambda _: 1e3 * (time.perf_counter() - began)
     )
     assert measure_gil_share(0, 0) == 1.0
 

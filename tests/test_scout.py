@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from daskkit.run import scout
@@ -9,6 +11,7 @@ from daskkit.run.call import Call
 from daskkit.run.job import Job
 from daskkit.run.quick import Comprehension
 from daskkit.run.scout import Scout
+from daskkit.run.source import Part
 
 MS = 1e-3
 
@@ -22,6 +25,8 @@ class Watched:
         self._scout = Scout(call)
         self._now = self._cpu_s = 0.0
         self.begin_part()
+        clock = SimpleNamespace(perf_counter=lambda: self._now)
+        monkeypatch.setattr(scout, "time", clock)
         monkeypatch.setattr(scout, "read_cpu_s", lambda _: self._cpu_s)
         monkeypatch.setattr(scout, "read_state", lambda _: "R")
 
@@ -38,7 +43,12 @@ class Watched:
         self._now += wall_s
         self._cpu_s += cpu_s
         began = self._began
+        self.pilot.part, self.pilot.quick = Part(2, range(9_998)), self._quick
         return self._scout._watch_item_s(self._quick, self._now, began, is_amid=is_amid)
+
+    def gather_item_s(self):
+        """Return what an item takes for all that is known."""
+        return self._scout.gather_facts().item_s
 
 
 @pytest.fixture
@@ -86,6 +96,21 @@ def test_decision_that_sees_a_part_begin_takes_no_item_for_free(watched):
     watched.begin_part()
     assert watched.look(1, 9 * MS, 9 * MS, is_amid=True) == pytest.approx(2 * MS)
     assert watched.look(5, 25 * MS, 25 * MS) == pytest.approx(34 / 6 * MS)
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "expected_s"),
+    [(8 * MS, 10 / 11 * MS), (0.2 * MS, 2.2 / 11 * MS)],  # others had the core
+)
+def test_rare_heavy_item_is_not_forgotten_for_a_few_short_ones(
+    watched, cpu_s, expected_s
+):
+    """Neither is it taken for a mark of all, where it only had to wait."""
+    watched.pilot.ended(Part(0, range(1)), [None], 0, 50 * MS, 50 * MS)
+    watched.pilot.ended(Part(1, range(1)), [None] * 2, 1, 8 * MS, cpu_s)
+    watched.begin_part()
+    watched.look(10, 2 * MS, 2 * MS)
+    assert watched.gather_item_s() == pytest.approx(expected_s)
 
 
 def test_wait_for_the_gil_is_none_of_the_items(watched, monkeypatch):

@@ -7,6 +7,10 @@ import sys
 
 import pytest
 
+from daskkit.run.call import Call
+from daskkit.run.job import Job
+from daskkit.run.sentry import Sentry
+
 pytestmark = pytest.mark.timeout(60)
 
 HEAD = "import os, sys, time; import daskkit as dk\n"
@@ -179,6 +183,37 @@ def test_later_short_call_starts_no_thread():
         "print(counts[0] > 0, min(counts))"
     )
     assert out == "True 0"
+
+
+def test_calling_thread_brings_them_in_itself():
+    """Two threads that want the GIL take twice as long over it, and so do the items."""
+    out = _run(
+        "import gc, threading\n"
+        "from daskkit.run.sentry import Sentry\n"
+        "seen, bring = [], Sentry._bring_in\n"
+        "def look(self):\n"
+        "    seen.append(threading.current_thread() is threading.main_thread())\n"
+        "    bring(self)\n"
+        "Sentry._bring_in = look\n"
+        "who = dk.map(lambda x: sum(range(40_000)) and os.getpid(), range(1_000))\n"
+        "print(seen, len(set(who)) > 1, gc.isenabled())"
+    )
+    assert out == "[True] True True"
+
+
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        ([0.3], True),
+        ([0.15, 0.15], True),
+        ([0.15, 0.05, 0.15, 0.05], False),  # the first items were unlike the others
+        ([0.05] * 9, False),
+    ],
+)
+def test_little_that_is_left_has_to_be_seen_twice(looks, expected):
+    """What is left for long is shared at the first look."""
+    sentry = Sentry(Call(Job(abs, "abs"), range(10), where="auto"))
+    assert any(map(sentry._is_worth_it, looks)) is expected
 
 
 @pytest.mark.parametrize(

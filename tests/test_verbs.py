@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import daskkit as dk
-from daskkit.run import dispatch, feeder, known, scout, workers
+from daskkit.run import dispatch, feeder, grip, known, workers
 from daskkit.run.parking import count_parked, take_parked
 from daskkit.run.plan import Means
 from daskkit.run.scout import Scout
@@ -335,7 +335,7 @@ def test_caller_is_watched_at_work(shared_client, monkeypatch):
         seen.append("_execute" in names)
         return 1.0
 
-    monkeypatch.setattr(scout, "measure_gil_share", measure)
+    monkeypatch.setattr(grip, "measure_gil_share", measure)
     # The caller waits for each decision, as on a machine that is short of time.
     monkeypatch.setattr(feeder, "_STARVED_S", 0.0)
     array = np.arange(4_000_000)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from daskkit.run.forks import can_fork
 from daskkit.run.session import session
+from daskkit.run.switching import sparing_garbage
 from daskkit.run.threads import usable_cores
 from daskkit.transport.errors import TransportError
 
@@ -208,7 +209,8 @@ class Crew:
 
     def _fork(self) -> None:
         """Make children; called by the calling thread, with nobody else here."""
-        from daskkit.run.children import fork_lanes
+        with sparing_garbage():
+            from daskkit.run.children import fork_lanes
 
         self._suspend()
         self._asked_s = math.inf
@@ -243,6 +245,8 @@ class Crew:
         for lane in lanes:
             self._children.append(lane)
             dispatcher.add(lane)
+        if self._call.where == "auto" and len(dispatcher.lanes) >= self._n_cores:
+            self._call.is_paused = True  # the caller would only keep cores from them
 
     def _cannot_start(self, error: Exception) -> None:
         """Stay in this process if that is allowed, and say why if it is not."""

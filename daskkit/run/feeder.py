@@ -120,6 +120,8 @@ class Feeder:
             self._start_thread()
             return
         call.after_part = self._look_between
+        # A sentry may have seen to that.
+        self._has_begun = call.pilot.n_items > 0
         # Only where an item may be a long one: between short ones the caller looks up
         # by itself.
         first_s = self._scout.known.first_s
@@ -191,7 +193,7 @@ class Feeder:
                 self._hurry()
                 if self._thread is None:
                     self._start_thread()
-            if self._scout.earlier is not None:
+            if self._scout.earlier is not None or self._call.client is None:
                 self._decided.wait(_YIELD_S)
         elif min(since_s, left_s) > _WATCH_S or self._call.is_alone:
             self._watch()

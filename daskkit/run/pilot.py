@@ -40,6 +40,9 @@ class Pilot:
         self.n_items = 0
         self.wall_s = 0.0
         self.cpu_s = 0.0
+        # All but the first part, which may have prepared what the others need.
+        self._n_others = 0
+        self._others_cpu_s = 0.0
         #: Of the latest items, the newer the weightier.
         self.item_s = 0.0
         #: What the latest of a part that is cut took; 0 if nobody has looked.
@@ -53,6 +56,8 @@ class Pilot:
         #: Until when another thread wants the GIL all the time, in seconds of
         #: `time.perf_counter`; infinite while it does.
         self.disturbed_until_s = 0.0
+        #: Share of their time in which items hold the GIL; None if that isn't known.
+        self.gil_share: float | None = None
         #: Some items and their results.
         self.sample: tuple[Sequence[Any], Sequence[Any]] = ((), ())
         #: Once it is over.
@@ -82,6 +87,9 @@ class Pilot:
             self._latest_s = self._latest_s / 2 + wall_s
             self._n_latest = self._n_latest / 2 + n_items
             self.item_s = self._latest_s / self._n_latest
+        if self.n_items:
+            self._n_others += n_items
+            self._others_cpu_s += cpu_s
         self.n_items += n_items
         self.wall_s += wall_s
         self.cpu_s += cpu_s
@@ -93,6 +101,35 @@ class Pilot:
         share = min(1.0, self.cpu_s / self.wall_s) if self.wall_s > 0 else 0.0
         # Those that wait for something else do so meanwhile.
         return min(wall_s, cpu_s / share) if share > _COMPUTES else wall_s
+
+    def mean_cpu_s(self, n_begun: int, cpu_s: float) -> float:
+        """Return the CPU time of an item, of all but the first.
+
+        Heavy ones that are rare are not among the latest, mostly. Time in which others
+        had the core is left out, or a few items would make all seem dear.
+
+        Parameters
+        ----------
+        n_begun : int
+            Items of the part that runs.
+        cpu_s : float
+            What they have taken, in seconds.
+
+        Returns
+        -------
+        float
+            Seconds; 0 if there are none.
+
+        Examples
+        --------
+        >>> from daskkit.run.source import Part
+        >>> pilot = Pilot()
+        >>> pilot.ended(Part(0, range(1)), [None], 0, 9.0, 9.0)
+        >>> pilot.ended(Part(1, range(1)), [None] * 2, 1, 0.5, 0.4)
+        >>> pilot.mean_cpu_s(3, 0.4)
+        0.2
+        """
+        return (self._others_cpu_s + cpu_s) / max(1, self._n_others + n_begun)
 
     def is_freak(self, item_s: float) -> bool:
         """Return whether one item of such a cost says nothing of those that follow.

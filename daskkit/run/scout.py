@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from daskkit.run.clocks import read_cpu_s, read_queued_s, read_state
 from daskkit.run.forks import can_fork
+from daskkit.run.grip import find_gil_share
 from daskkit.run.known import recall
 from daskkit.run.parking import count_parked
 from daskkit.run.plan import Facts, Means, forecast, least_gil_share
-from daskkit.run.probe import Pickled, measure_gil_share, measure_pickle
+from daskkit.run.probe import Pickled, measure_pickle
 from daskkit.run.session import find_workers
 from daskkit.run.threads import usable_cores
 from daskkit.transport import wire
@@ -39,8 +40,6 @@ _READY_FORK_S = 0.02
 _READY_SPAWN_S = 0.3
 # How old a list of workers may be.
 _KNOWN_S = 2.0
-# Threads bring nothing to speak of where items hold the GIL for so much of their time.
-_HOLDS_GIL = 0.87
 # So few elements take no longer to pickle than what comes with any number of them.
 _FEW = 8
 # Shorter looks tell nothing of an item.
@@ -88,7 +87,6 @@ class Scout:
         self._has_remembered = False
         #: Whether what is sent was measured of too few items to tell of the others.
         self.has_seen_few = False
-        self._gil_share: float | None = None
         self._soonest_s: float | None = None
         self._func_bytes = 0.0
         self._pickles = (Pickled(), Pickled())
@@ -134,7 +132,9 @@ class Scout:
             n_left += len(part.items) - n_begun
             watched_s = self._watch_item_s(quick, now, began, is_amid=is_amid)
             # A few short items may have been disturbed; these are many more.
-            item_s = watched_s if n_begun > pilot.n_items else max(item_s, watched_s)
+            if n_begun > pilot.n_items:
+                item_s = self._mean_cpu_s(n_begun)
+            item_s = max(item_s, watched_s)
         elif part is not None:
             running_s = now - began
             # At least this long, and as likely as not as long again. What starts at
@@ -159,11 +159,17 @@ class Scout:
             n_left=n_left,
             item_s=item_s,
             cpu_share=_share(cpu_s, wall_s),
-            gil_share=1.0 if self._gil_share is None else self._gil_share,
+            gil_share=1.0 if pilot.gil_share is None else pilot.gil_share,
             obstacle=self.obstacle,
             threads_failed=self.known.have_threads_failed(item_s),
             processes_failed=self.processes_failed,
         )
+
+    def _mean_cpu_s(self, n_begun: int) -> float:
+        """Return the CPU time of an item, of all but the first; 0 if it isn't known."""
+        pilot = self._call.pilot
+        running_s = read_cpu_s(pilot.thread_id) - pilot.part_cpu_s
+        return 0.0 if math.isnan(running_s) else pilot.mean_cpu_s(n_begun, running_s)
 
     def _watch_item_s(
         self, quick: Comprehension, now: float, began: float, *, is_amid: bool = False
@@ -228,18 +234,19 @@ class Scout:
             result_load_s=result.load_s,
             result_bytes=result.n_bytes,
         )
-        if self._gil_share is None and not self._only_look:
-            self._gil_share = self.known.gil_share(facts.item_s)
-        if self._gil_share is None:
+        pilot = self._call.pilot
+        if pilot.gil_share is None and not self._only_look:
+            pilot.gil_share = self.known.gil_share(facts.item_s)
+        if pilot.gil_share is None:
             # Only where it could make a difference: it takes some milliseconds.
             at_best = facts._replace(gil_share=least_gil_share(facts))
             if self._only_look or forecast(at_best, means).way == "threads":
                 with caller_works():
                     # Or else all is done.
-                    if self._call.pilot.part is not None:
-                        self._measure_gil_share()
-        if self._gil_share is not None:
-            facts = facts._replace(gil_share=self._gil_share)
+                    if pilot.part is not None:
+                        find_gil_share(pilot, self.known, pilot.item_s)
+        if pilot.gil_share is not None:
+            facts = facts._replace(gil_share=pilot.gil_share)
         # All that has taken some milliseconds, and more where cores are busy.
         latest = self.gather_facts(is_amid=True)
         return facts._replace(
@@ -247,17 +254,6 @@ class Scout:
             item_s=min(facts.item_s, latest.item_s),
             cpu_share=latest.cpu_share,
         )
-
-    def _measure_gil_share(self) -> None:
-        """Measure how long the calling thread holds the GIL, if that can be seen."""
-        pilot = self._call.pilot
-        share = measure_gil_share(pilot.thread_id, pilot.native_id)
-        if math.isnan(share):
-            return
-        self._gil_share = share
-        self.known.note_gil_share(pilot.item_s, share)
-        if share > _HOLDS_GIL:
-            self.known.note_failure(pilot.item_s)
 
     def _measure_pickles(self, item_s: float, *, knows_items: bool) -> None:
         """Measure what would be sent; raises TransportError if something can't be."""

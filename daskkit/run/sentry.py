@@ -15,7 +15,7 @@ import time
 
 from daskkit.run.known import recall
 from daskkit.run.quick import is_quick
-from daskkit.run.switching import quick_switching
+from daskkit.run.switching import quick_switching, sparing_garbage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Sentry"]
 
-# What takes no longer is left to the calling thread: import, decision and forks take 50
-# to 100 ms together, in which it gets on only half as fast.
-_WORTH_S = 0.25
+# What takes no longer is left to the calling thread: import, decision and forks take 35
+# to 50 ms together, in which it executes nothing. Below the second one, a look has to
+# be confirmed by the next: first items may have been disturbed, or unlike the others.
+_WORTH_S, _SURE_S = 0.1, 0.25
 # The first look. How long the call has taken by then has doubled until the next one.
 _LOOK_S = 0.005
 # Where an earlier call of the function began with a short item, the calling thread
@@ -61,12 +62,16 @@ class Sentry:
         # take it 5 ms each time (CPython's default).
         self._hurry: contextlib.ExitStack | None = None
         self._known = recall(call.job.func)
-        self._has_begun = self._is_watched = False
+        self._has_begun = self._is_watched = self._is_wanted = False
         # When the calling thread looks next.
         self._next_look_s = 0.0
-        # Since when it is being imported; held meanwhile.
+        # Whether it seemed to be worth it when somebody looked last.
+        self._is_likely = False
+        # Since when it is being imported; held meanwhile; held while somebody waits for
+        # the calling thread to begin with it.
         self._since_s = 0.0
         self._importing = threading.Lock()
+        self._asking = threading.Lock()
         # Items that had begun at the last look, and when that was.
         self._seen = (0.0, 0.0)
         # What each has taken since then.
@@ -99,6 +104,7 @@ class Sentry:
         with self._making:
             if self._gate.locked():
                 self._gate.release()
+        self._answer()
         if self._hurry is not None:
             self._hurry.close()
         if self.feeder is None:
@@ -111,6 +117,9 @@ class Sentry:
         since_s = now_s - call.pilot.began
         if not self._has_begun:
             self._has_begun, self._known.first_s = True, since_s
+        if self._is_wanted and not self._since_s:
+            self._bring_in_here()
+            return
         if self._since_s:
             # It has taken too long already.
             is_late = now_s - self._since_s > _STARVED_S
@@ -124,11 +133,10 @@ class Sentry:
             self._watch()
         elif now_s >= self._next_look_s:
             left_s = self._estimate_left_s()
+            is_worth_it = self._is_worth_it(left_s)
             self._next_look_s = now_s + self._find_patience_s(left_s)
-            if left_s > _WORTH_S:
-                self._is_watched = True
-                self._begin_import()
-                _thread.start_new_thread(self._bring_in, ())
+            if is_worth_it:
+                self._bring_in_here()
             elif left_s > _WATCHED_S:
                 self._watch()
 
@@ -143,28 +151,62 @@ class Sentry:
         look_s = _LOOK_S
         while not self._gate.acquire(timeout=look_s):
             left_s = self._estimate_left_s()
-            if left_s > _WORTH_S:
-                self._begin_import()
-                self._bring_in()
+            if self._is_worth_it(left_s):
+                self._call_in()
                 return
             look_s = self._find_patience_s(left_s)
 
+    def _call_in(self) -> None:
+        """Have the calling thread bring in the feeder, or do it if that is busy."""
+        from daskkit.run.grip import find_gil_share
+
+        # While it is at work; else a decision would have to wait for that.
+        find_gil_share(self._call.pilot, self._known, self._item_s)
+        self._asking.acquire()
+        self._is_wanted = True
+        # It has to come to the end of a part.
+        self._call.cut(self._item_s)
+        if not self._asking.acquire(timeout=_STARVED_S) and self._begin_import():
+            self._bring_in()
+
+    def _answer(self) -> None:
+        """Have the one end who has called in: with him around there can be no fork."""
+        with contextlib.suppress(RuntimeError):  # nobody is there
+            self._asking.release()
+
+    def _bring_in_here(self) -> None:
+        """Bring in the feeder in the calling thread; have it look at once."""
+        if self._begin_import():
+            self._is_watched = True
+            self._answer()
+            self._bring_in()
+            if self._call.after_part is not None:
+                self._call.after_part()
+
     def _find_patience_s(self, left_s: float) -> float:
         """Return how long to wait until the next look."""
+        if self._is_likely:
+            return _LOOK_S
         since_s = time.perf_counter() - self._call.pilot.began
         return max(_LOOK_S, min(left_s, since_s))
 
-    def _begin_import(self) -> None:
-        self._importing.acquire()
+    def _is_worth_it(self, left_s: float) -> bool:
+        """Return whether others are to be brought in for what is left by this look."""
+        was_likely, self._is_likely = self._is_likely, left_s > _WORTH_S
+        return left_s > _SURE_S or (self._is_likely and was_likely)
+
+    def _begin_import(self) -> bool:
+        """Return whether it is for this thread to do."""
+        if not self._importing.acquire(blocking=False):
+            return False
         self._since_s = time.perf_counter()
+        return True
 
     def _bring_in(self) -> None:
         """Import the feeder, and start it unless the call is over by then."""
         try:
             self._call.pilot.disturbed_until_s = math.inf
-            # The calling thread has to come to the end of a part to let this one in.
-            self._call.cut(self._item_s)
-            with quick_switching(_INTERVAL_S):
+            with quick_switching(_INTERVAL_S), sparing_garbage():
                 from daskkit.run.feeder import Feeder
 
                 self._call.pilot.disturbed_until_s = time.perf_counter()
