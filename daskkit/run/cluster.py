@@ -347,46 +347,12 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
         stack.enter_context(forked_workers(_find_heavy()))
     from distributed import Client
 
-    from daskkit.run.forgotten import Forgetter
-    from daskkit.run.frozen import FreezeWatch
-    from daskkit.run.nanny import LastingCluster, LimitBlas, WorkerNanny
-    from daskkit.run.secret import SCHEME, SecretSecurity
-    from daskkit.run.slots import SlotMeter
-    from daskkit.run.spilling import SpillWatch
+    from daskkit.run.nanny import LastingCluster
 
     n_blas = max(1, usable_cores() // (n_workers * threads_per_worker))
-    # Without processes: no host, and so no socket.
-    options: dict[str, Any] = {"plugins": (SlotMeter(),)}
-    if processes:
-        options = {
-            "host": _LOOPBACK,
-            "worker_class": WorkerNanny,
-            "env": thread_variables(n_blas),
-            "plugins": (LimitBlas(n_blas, _find_heavy()), SlotMeter()),
-        }
-        # Who asks Dask for encryption has said how, and gets that.
-        if not dask.config.get("distributed.comm.require-encryption"):
-            options |= {"protocol": SCHEME, "security": SecretSecurity()}
-    # What a start that is broken off leaves goes with the folder; distributed looks for
-    # it again at the program's end.
-    logging.getLogger("distributed.diskutils").addFilter(_is_left)
-    # Workers spill and lock here; distributed's own folder would stay behind.
-    try:
-        folder = stack.enter_context(watched_folder("daskkit-"))
-    except OSError as error:
-        msg = f"a local cluster did not start: it has no folder to spill to: {error}"
-        raise ClusterError(msg) from error
+    folder = _open_folder(stack)
     if not processes:
-        limits = import_threadpoolctl().threadpool_limits(limits=n_blas)
-        stack.enter_context(limits)
-        # Without a socket the scheduler's address has the name of an outer
-        # interface, on which the dashboard doesn't listen.
-        link = dask.config.get("distributed.dashboard.link")
-        stack.enter_context(
-            dask.config.set(
-                {"distributed.dashboard.link": link.replace("{host}", _LOOPBACK)}
-            )
-        )
+        _confine_threads(stack, n_blas)
     # The folder also for the scheduler, which takes no local_directory.
     settings = {"temporary-directory": folder, **add_page(), **_choose_pace()}
     try:
@@ -403,20 +369,76 @@ def _open_local(  # noqa: PLR0917 - an inner part of _local
                     "allowed_failures": _count_allowed_deaths(),
                 },
                 dashboard_address=f"{_LOOPBACK}:{dashboard_port}",
-                **options,
+                **_choose_options(processes, n_blas),
             )
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         msg = f"a local cluster of {n_workers} workers did not start: {_reason(error)}"
         raise ClusterError(msg) from error
     stack.callback(_close_quietly, local)
+    _watch_over(local, folder, processes)
+    client: Client = stack.enter_context(Client(local, set_as_default=is_default))
+    stack.callback(_wait_for_lanes, client)
+    return client
+
+
+def _open_folder(stack: contextlib.ExitStack) -> str:
+    """Return a folder to spill and lock in, which goes with the cluster."""
+    # What a start that is broken off leaves goes with the folder; distributed looks for
+    # it again at the program's end.
+    logging.getLogger("distributed.diskutils").addFilter(_is_left)
+    # distributed's own folder would stay behind.
+    try:
+        return stack.enter_context(watched_folder("daskkit-"))
+    except OSError as error:
+        msg = f"a local cluster did not start: it has no folder to spill to: {error}"
+        raise ClusterError(msg) from error
+
+
+def _confine_threads(stack: contextlib.ExitStack, n_blas: int) -> None:
+    """Prepare for workers that are threads of this process."""
+    limits = import_threadpoolctl().threadpool_limits(limits=n_blas)
+    stack.enter_context(limits)
+    # Without a socket the scheduler's address has the name of an outer
+    # interface, on which the dashboard doesn't listen.
+    link = dask.config.get("distributed.dashboard.link")
+    stack.enter_context(
+        dask.config.set(
+            {"distributed.dashboard.link": link.replace("{host}", _LOOPBACK)}
+        )
+    )
+
+
+def _choose_options(processes: bool, n_blas: int) -> dict[str, Any]:
+    """Return what a `LocalCluster` is told of its workers and of who may connect."""
+    from daskkit.run.nanny import LimitBlas, WorkerNanny
+    from daskkit.run.secret import SCHEME, SecretSecurity
+    from daskkit.run.slots import SlotMeter
+
+    if not processes:
+        return {"plugins": (SlotMeter(),)}  # no host, and so no socket
+    options: dict[str, Any] = {
+        "host": _LOOPBACK,
+        "worker_class": WorkerNanny,
+        "env": thread_variables(n_blas),
+        "plugins": (LimitBlas(n_blas, _find_heavy()), SlotMeter()),
+    }
+    # Who asks Dask for encryption has said how, and gets that.
+    if not dask.config.get("distributed.comm.require-encryption"):
+        options |= {"protocol": SCHEME, "security": SecretSecurity()}
+    return options
+
+
+def _watch_over(local: Any, folder: str, processes: bool) -> None:
+    """Refuse strangers, and look after memory, disk and frozen workers."""
+    from daskkit.run.forgotten import Forgetter
+    from daskkit.run.frozen import FreezeWatch
+    from daskkit.run.spilling import SpillWatch
+
     refuse_strangers(local.scheduler)
     SpillWatch(local.scheduler, folder).start()
     Forgetter(local.scheduler).begin()
     if processes:
         FreezeWatch(local).start()
-    client: Client = stack.enter_context(Client(local, set_as_default=is_default))
-    stack.callback(_wait_for_lanes, client)
-    return client
 
 
 def _count_allowed_deaths() -> int:

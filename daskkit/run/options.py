@@ -17,13 +17,24 @@ from daskkit.run.job import Job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any, Literal
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, Literal, TypedDict, Unpack
 
     from distributed import Client
 
     Where = Literal["auto", "inline", "threads", "cluster"]
     OnError = Literal["raise", "collect"]
+
+    class _Others(TypedDict, total=False):
+        """The arguments of `Job` that need no check."""
+
+        combine: Callable[[list[Any]], Any] | None
+        star: bool
+        each: Callable[[Sequence[Any], list[Any]], None] | None
+        describe: Callable[[int, Any], str] | None
+        before_leaving: Callable[[], None] | None
+        n_before: int
+
 
 __all__ = ["make_engine", "make_job"]
 
@@ -37,12 +48,9 @@ def make_job(
     retries: int,
     timeout: float | None,
     on_error: str,
-    **others: Any,
+    **others: Unpack[_Others],
 ) -> Job:
-    """Return the arguments that say what to do with an item, checked.
-
-    `others` are those of `Job` that need no check.
-    """
+    """Return the arguments that say what to do with an item, checked."""
     if not callable(func):
         msg = (
             f"func must be callable, received {short_repr(func)} of type "
