@@ -189,7 +189,9 @@ def test_calling_thread_brings_them_in_itself():
     """Two threads that want the GIL take twice as long over it, and so do the items."""
     out = _run(
         "import gc, threading\n"
+        "from daskkit.run import sentry\n"
         "from daskkit.run.sentry import Sentry\n"
+        "sentry._STARVED_S = 5  # it has a core by then, and has come to an end\n"
         "seen, bring = [], Sentry._bring_in\n"
         "def look(self):\n"
         "    seen.append(threading.current_thread() is threading.main_thread())\n"

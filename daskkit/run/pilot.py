@@ -40,7 +40,8 @@ class Pilot:
         self.n_items = 0
         self.wall_s = 0.0
         self.cpu_s = 0.0
-        # All but the first part, which may have prepared what the others need.
+        # All but the first part, which may have prepared what the others need, and the
+        # freak.
         self._n_others = 0
         self._others_cpu_s = 0.0
         #: Of the latest items, the newer the weightier.
@@ -81,13 +82,14 @@ class Pilot:
         if self.n_items == 1 and wall_s < n_items * self.item_s:
             # It has prepared what the others need, and tells nothing of them.
             self._latest_s = self._n_latest = 0.0
-        if self.is_freak(wall_s / n_items):
+        is_freak = self.is_freak(wall_s / n_items)
+        if is_freak:
             self.freak_s = wall_s
         else:
             self._latest_s = self._latest_s / 2 + wall_s
             self._n_latest = self._n_latest / 2 + n_items
             self.item_s = self._latest_s / self._n_latest
-        if self.n_items:
+        if self.n_items and not is_freak:
             self._n_others += n_items
             self._others_cpu_s += cpu_s
         self.n_items += n_items

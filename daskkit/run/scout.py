@@ -132,14 +132,17 @@ class Scout:
             n_left += len(part.items) - n_begun
             watched_s = self._watch_item_s(quick, now, began, is_amid=is_amid)
             # A few short items may have been disturbed; these are many more.
-            if n_begun > pilot.n_items:
-                item_s = self._mean_cpu_s(n_begun)
-            item_s = max(item_s, watched_s)
-        elif part is not None:
-            running_s = now - began
+            item_s = 0.0 if n_begun > pilot.n_items else item_s
+            item_s = max(item_s, watched_s, self._mean_cpu_s(n_begun))
+        else:
+            # The latest may all be short ones.
+            item_s = max(item_s, pilot.mean_cpu_s(0, 0.0))
+            running_s = 0.0 if part is None else now - began
             # At least this long, and as likely as not as long again. What starts at
             # once may begin with the others meanwhile; to start children takes longer.
-            if call.client is not None or not pilot.is_freak(running_s):
+            if part is not None and (
+                call.client is not None or not pilot.is_freak(running_s)
+            ):
                 item_s = max(item_s, running_s / len(part.items))
         if pilot.n_items == 0:
             wall_s = now - pilot.began
