@@ -147,11 +147,21 @@ class Pilot:
         >>> pilot.is_freak(0.002), pilot.is_freak(0.5), pilot.is_freak(2.0)
         (False, True, False)
         """
-        return (
-            not self.freak_s
-            and self.n_items >= _MANY
-            and _FREAK * self.item_s < item_s < _FREAK_S
-        )
+        return self.may_be_freak(item_s) and item_s > _FREAK * self.item_s
+
+    def may_be_freak(self, running_s: float) -> bool:
+        """Return whether one item that runs for so long may yet be such a one.
+
+        Examples
+        --------
+        >>> from daskkit.run.source import Part
+        >>> pilot = Pilot()
+        >>> pilot.ended(Part(0, range(50)), [None] * 50, 0, 0.05, 0.05)
+        >>> pilot.may_be_freak(0.002), pilot.may_be_freak(2.0)
+        (True, False)
+        """
+        is_first = not self.freak_s and self.n_items >= _MANY
+        return is_first and running_s < _FREAK_S
 
     def begin_anew(self) -> None:
         """Go by the latest of a part that was cut, and by those that follow.

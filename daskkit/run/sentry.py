@@ -246,6 +246,14 @@ class Sentry:
         took_s = now_s - seen_s - (pilot.freak_s - self._left_out_s)
         self._left_out_s = pilot.freak_s
         self._item_s = max(0.0, took_s) / max(n_begun - n_before, 0.5)
-        if quick is None and pilot.is_freak(now_s - pilot.part_began):
-            self._item_s = pilot.item_s
+        if part is not None and quick is None:
+            running_s = now_s - pilot.part_began
+            is_stuck = n_begun - n_before < 1.0
+            if is_stuck:
+                # As likely as not they are in the midst of it.
+                self._item_s = max(pilot.item_s, 2 * running_s / len(part.items))
+            if pilot.is_freak(running_s) or (
+                is_stuck and pilot.may_be_freak(running_s)
+            ):
+                self._item_s = pilot.item_s
         return self._item_s * n_rest
