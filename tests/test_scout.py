@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from daskkit.run import scout
+from daskkit.run import forks, scout
 from daskkit.run.call import Call
 from daskkit.run.job import Job
 from daskkit.run.quick import Comprehension
@@ -111,6 +111,17 @@ def test_rare_heavy_item_is_not_forgotten_for_a_few_short_ones(
     watched.begin_part()
     watched.look(10, 2 * MS, 2 * MS)
     assert watched.gather_item_s() == pytest.approx(expected_s)
+
+
+def test_what_forks_took_counts_the_next_time(monkeypatch):
+    """In a process with much memory they take several times as long as in a small one."""
+    monkeypatch.setattr(forks, "_forks_s", 0.002)
+    monkeypatch.setattr(scout, "can_fork", lambda **_: True)
+    a_scout = Scout(Call(Job(abs, "abs"), range(10), where="auto"))
+    a_scout.n_cores = 2
+    before_s = a_scout.find_means().ready_s
+    forks.note_forks(0.022)
+    assert a_scout.find_means().ready_s == pytest.approx(before_s + 0.01)
 
 
 def test_wait_for_the_gil_is_none_of_the_items(watched, monkeypatch):

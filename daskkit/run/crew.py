@@ -7,7 +7,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from daskkit.run.forks import can_fork
+from daskkit.run.forks import can_fork, note_forks
 from daskkit.run.session import session
 from daskkit.run.switching import sparing_garbage
 from daskkit.run.threads import usable_cores
@@ -220,8 +220,10 @@ class Crew:
         if can_fork():
             call.job.prepare_to_leave()
             sequence = call.source.sequence
+            began_s = time.perf_counter()
             try:
                 lanes = fork_lanes(self._n_wanted, call.job, sequence)
+                note_forks(time.perf_counter() - began_s)
             except OSError as error:
                 self._cannot_start(error)
                 lanes = []

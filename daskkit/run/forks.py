@@ -10,7 +10,7 @@ import time
 
 from daskkit.run.helpers import count_idle
 
-__all__ = ["can_fork"]
+__all__ = ["can_fork", "expect_forks_s", "note_forks"]
 
 # Libraries whose threads or devices don't survive a fork, by their own word.
 _HOSTILE = (
@@ -25,6 +25,34 @@ _HOSTILE = (
     "tensorflow",
     "torch",
 )
+
+
+# What it took this process to make its children: some milliseconds with Dask and pandas
+# in memory, of which it has to copy what it writes to. First that of a small one.
+_forks_s = 0.0025
+
+
+def note_forks(took_s: float) -> None:
+    """Note how long it has taken to make the children of a call.
+
+    Parameters
+    ----------
+    took_s : float
+        Seconds; the latest count for half.
+    """
+    global _forks_s  # noqa: PLW0603 - it is known of the process
+    _forks_s = (_forks_s + took_s) / 2
+
+
+def expect_forks_s() -> float:
+    """Return how long that takes, as far as is known.
+
+    Returns
+    -------
+    float
+        Seconds.
+    """
+    return _forks_s
 
 
 def can_fork(*, besides: int = 0) -> bool:

@@ -12,7 +12,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from daskkit.run.clocks import read_cpu_s, read_queued_s, read_state
-from daskkit.run.forks import can_fork
+from daskkit.run.forks import can_fork, expect_forks_s
 from daskkit.run.grip import find_gil_share
 from daskkit.run.known import recall
 from daskkit.run.parking import count_parked
@@ -36,7 +36,7 @@ __all__ = ["Scout"]
 # Seconds until lanes take their first batch.
 _READY_PARKED_S = 0.001
 _READY_CLUSTER_S = 0.006
-_READY_FORK_S = 0.02
+_READY_FORK_S = 0.0175  # and the forks
 _READY_SPAWN_S = 0.3
 # How old a list of workers may be.
 _KNOWN_S = 2.0
@@ -313,7 +313,7 @@ class Scout:
             return Means(1, 0, 0.0)
         if can_fork(besides=1):
             knows = call.source.sequence is not None
-            ready_s = _READY_FORK_S
+            ready_s = _READY_FORK_S + expect_forks_s()
         else:
             knows, ready_s = False, _READY_SPAWN_S
         return Means(self.n_cores, self.n_cores, ready_s, knows, workers=name)
