@@ -30,10 +30,6 @@ __all__ = ["Sentry"]
 _WORTH_S, _SURE_S = 0.1, 0.25
 # The first look. How long the call has taken by then has doubled until the next one.
 _LOOK_S = 0.005
-# Where an earlier call of the function began with a short item, the calling thread
-# looks by itself, between its parts, while what is left takes no longer. Another thread
-# takes 0.1 ms to start, and 0.5 for each look where items release the GIL all the time.
-_WATCHED_S = 0.1
 # To import a module gives the GIL away some ten times, and each time has to wait for
 # so long to have it again.
 _INTERVAL_S = 0.00005
@@ -90,7 +86,13 @@ class Sentry:
         )
 
     def start(self) -> None:
-        """Watch the calling thread; from another one if its items may be long ones."""
+        """Watch the calling thread; from another one if its items may be long ones.
+
+        Where an earlier call of the function began with a short item, the calling
+        thread looks by itself, between its parts, while little is left. Another thread
+        takes 0.1 ms to start, and 0.5 for each look where items release the GIL all the
+        time.
+        """
         self._gate.acquire()
         began_s = self._call.pilot.began
         self._seen, self._next_look_s = (0.0, began_s), began_s + _LOOK_S
@@ -137,7 +139,7 @@ class Sentry:
             self._next_look_s = now_s + self._find_patience_s(left_s)
             if is_worth_it:
                 self._bring_in_here()
-            elif left_s > _WATCHED_S:
+            elif self._is_likely:
                 self._watch()
 
     def _watch(self) -> None:
@@ -166,7 +168,8 @@ class Sentry:
         self._is_wanted = True
         # It has to come to the end of a part.
         self._call.cut(self._item_s)
-        if not self._asking.acquire(timeout=_STARVED_S) and self._begin_import():
+        is_here = self._asking.acquire(timeout=_STARVED_S) or not self._gate.locked()
+        if not is_here and self._begin_import():
             self._bring_in()
 
     def _answer(self) -> None:
