@@ -96,6 +96,28 @@ def test_fork_knows_function_and_items(tmp_path):
 
 
 @pytest.mark.slow
+def test_thread_that_is_about_to_end_hinders_no_fork(tmp_path):
+    """It may have to wait for a core; any other thread does hinder it."""
+    out = _run(
+        """
+        import _thread
+        from daskkit.run.forks import can_fork, note_ending
+        def end():
+            note_ending()
+            time.sleep(0.02)
+        _thread.start_new_thread(end, ())
+        time.sleep(0.005)
+        print(can_fork())
+        _thread.start_new_thread(time.sleep, (30,))
+        print(can_fork())
+        """,
+        tmp_path=tmp_path,
+        cwd=tmp_path,
+    )
+    assert out == "True\nFalse"
+
+
+@pytest.mark.slow
 def test_fork_is_waited_for_where_nothing_else_helps(tmp_path):
     """What can't be pickled is for forks only, which an item of the caller's holds up."""
     out = _run(

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from daskkit.run.crew import Crew
+from daskkit.run.forks import note_ending
 from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.mailbox import Mailbox
 from daskkit.run.news import News
@@ -268,6 +269,7 @@ class Feeder:
             if not self._is_over_soon():
                 with self._making:
                     if not self._is_joined and self._thread is None:
+                        note_ending()
                         self._hurry()
                         self._start_thread()
         finally:

@@ -211,10 +211,13 @@ class Sentry:
             self._call.pilot.disturbed_until_s = math.inf
             with quick_switching(_INTERVAL_S), sparing_garbage():
                 from daskkit.run.feeder import Feeder
+                from daskkit.run.forks import note_ending
 
                 self._call.pilot.disturbed_until_s = time.perf_counter()
                 with self._making:
                     if self._gate.locked():
+                        if threading.get_ident() != self._call.pilot.thread_id:
+                            note_ending()
                         feeder = Feeder(self._call)
                         feeder.start()
                         self.feeder = feeder
