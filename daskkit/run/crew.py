@@ -248,7 +248,9 @@ class Crew:
             self._children.append(lane)
             dispatcher.add(lane)
         if self._call.where == "auto" and len(dispatcher.lanes) >= self._n_cores:
-            self._call.is_paused = True  # the caller would only keep cores from them
+            # At once, not when the feeder looks next: the caller would keep cores from
+            # them, and the GIL from the one who sends them their first items.
+            self._call.is_paused = True
 
     def _cannot_start(self, error: Exception) -> None:
         """Stay in this process if that is allowed, and say why if it is not."""

@@ -1,4 +1,7 @@
-"""Whether this process may be forked; known before anything is imported for it."""
+"""Whether this process may be forked, and how long that takes.
+
+Known before anything is imported for it.
+"""
 
 from __future__ import annotations
 

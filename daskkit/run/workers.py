@@ -326,6 +326,8 @@ class Workers:
             keep=keep,
         )
 
+    # The end of the program.
+
     def find_asked(self) -> list[_Future]:
         """Return the tasks that have been submitted and are not known to have begun.
 
@@ -345,6 +347,8 @@ class Workers:
             )
             raise ClusterError(msg)
 
+    # Lanes that connect back.
+
     def _start_lanes(self, threads: dict[str, int]) -> None:
         """Have each thread of some workers make a lane."""
         self._asked |= threads.keys()
@@ -358,8 +362,6 @@ class Workers:
         for address, n in threads.items():
             if address not in near:
                 self._add_task_lanes(address, n)
-
-    # Lanes that connect back.
 
     def _listen(self) -> None:
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
