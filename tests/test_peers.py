@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from daskkit.comparison.contestant import Contestant
@@ -16,7 +17,10 @@ def test_the_environment_is_the_peers_own():
         contestant = Contestant(warden, {"SOME_FOLDER": "{folder}/x"})
         try:
             folder = Path(warden.folder, "1")
-            environment = Path(f"/proc/{contestant._process.pid}/environ").read_bytes()
+            source = Path(f"/proc/{contestant._process.pid}/environ")
+            # Is empty for a moment, while the interpreter takes the child's place.
+            while not (environment := source.read_bytes()):
+                time.sleep(0.01)
             variables = environment.decode().split("\0")
             assert {f"SOME_FOLDER={folder}/x", f"TMPDIR={folder}"} <= set(variables)
         finally:
