@@ -8,10 +8,11 @@ import random
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
-from daskkit.run.board import Board, make_file
+from daskkit.run.board import SENDS, Board, make_file
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_frozen_lane_does_not_hold_up_the_caller(board):
     board.offer(0, 0, 10)
     code = f"""
         import fcntl, sys
-        fcntl.lockf({board.fd}, fcntl.LOCK_EX, 16, 64)
+        fcntl.lockf({board.fd}, fcntl.LOCK_EX, 16, 80)
         print("held", flush=True)
         sys.stdin.read()
     """
@@ -126,3 +127,49 @@ def test_close_twice(board):
     board.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         fcntl.fcntl(fd, fcntl.F_GETFD)
+
+
+def test_nobody_sees_half_of_what_a_lane_says(board):
+    """Items and their beginning belong together, however the reads fall."""
+    began_s = time.perf_counter()
+    board.offer(0, 0, 2**60)
+    code = f"""
+        import sys
+        from daskkit.run.board import Board, OPENS, SENDS
+        board = Board({board.fd})
+        board.enter()
+        print("ready", flush=True)
+        while True:
+            board.handle(0, SENDS)
+            board.claim(0, 7)
+            board.finished(7)
+            board.handle(None)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        pass_fds=[board.fd],
+        stdout=subprocess.PIPE,
+    ) as lane:
+        assert lane.stdout.readline() == b"ready\n"
+        try:
+            n_running = n_handled = n_done = 0
+            for _ in range(300_000):
+                start, stop, since_s = board.running
+                if stop > 0:
+                    n_running += 1
+                    assert stop - start == 7
+                    assert began_s < since_s <= time.perf_counter()
+                else:
+                    assert (start, stop, since_s) == (0, 0, 0.0)
+                slot, stage, since_s = board.handling
+                if slot is not None:
+                    n_handled += 1
+                    assert (slot, stage) == (0, SENDS)
+                    assert began_s < since_s <= time.perf_counter()
+                n_before, n_done = n_done, board.n_done
+                assert n_done >= n_before
+        finally:
+            lane.kill()
+    assert n_running > 100
+    assert n_handled > 100
+    assert n_done > 0

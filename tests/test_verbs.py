@@ -22,6 +22,7 @@ import pytest
 
 import daskkit as dk
 from daskkit.run import dispatch, feeder, grip, known, workers
+from daskkit.run.lanes import ProcessLane
 from daskkit.run.parking import count_parked, take_parked
 from daskkit.run.plan import Means
 from daskkit.run.scout import Scout
@@ -793,6 +794,28 @@ def test_item_that_hangs_is_named_and_its_worker_replaced():
         assert [failure.index for failure in results.failures] == [30, 31]
         assert results[:30] + results[32:] == [*range(30), *range(32, 100)]
         assert dk.map(_busy, range(50), where="cluster") == list(range(50))
+
+
+@pytest.mark.slow
+def test_time_out_names_the_item_that_took_long(monkeypatch):
+    """Not the one that its process has gone on to before it ends."""
+    kill = ProcessLane.kill
+
+    def kill_late(lane):
+        time.sleep(0.5)
+        kill(lane)
+
+    def linger(x):
+        time.sleep(1.3 if x == 5 else 0.05)
+        return x
+
+    monkeypatch.setattr(ProcessLane, "kill", kill_late)
+    with dk.cluster(n_workers=1):
+        options = {"where": "cluster", "timeout": 1, "batch_size": 40}
+        results = dk.map(linger, range(40), on_error="collect", **options)
+    assert [failure.index for failure in results.failures] == [5]
+    del results[5]
+    assert results == [x for x in range(40) if x != 5]
 
 
 # Arguments.

@@ -21,20 +21,20 @@ __all__ = ["N_SLOTS", "OPENS", "SENDS", "TRIES", "Board", "make_file"]
 N_SLOTS = 2
 
 _SIZE = mmap.PAGESIZE
-# Who executes what: pid, first and last + 1 of the claimed items, when they began
-# (seconds of the monotonic clock), items done in all.
-_STATE = struct.Struct("<qqqdq")
-_CLAIM = struct.Struct("<qqd")
-_CLAIM_AT = 8
-_DONE = struct.Struct("<q")
-_DONE_AT = _CLAIM_AT + _CLAIM.size
+# Where there is what, as numbers of eight bytes: each is written and read at once, so
+# that nobody ever sees half of one.
+_PID, _DONE = 0, 1
+# When the claimed items began (seconds of `time.perf_counter`, 0 if there are none),
+# the first and the last + 1 of them, and again when they began.
+_CLAIM = 2
+# When a slot began to be handled, the slot plus 1, which of `OPENS`, `SENDS` and
+# `TRIES`, and again when.
+_HANDLED = 6
 # A slot: first item that is not claimed, and end of the batch.
-_SLOT = struct.Struct("<qq")
-# The slot whose items or results are handled, plus 1; which of `OPENS`, `SENDS` and
-# `TRIES`; since when.
-_HANDLED_AT = _STATE.size
-_HANDLED = struct.Struct("<qqd")
-_SLOTS_AT = 64
+_SLOTS, _SLOT_BYTES = 10, 16
+# Who reads what is just being written looks again, so often: then nobody is writing,
+# but somebody was stopped amid it.
+_N_LOOKS = 100
 # The types of the results that are tried: a length and a text.
 _TYPES_AT = 512
 _TYPES = struct.Struct("<q1024s")
@@ -71,10 +71,14 @@ class Board:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._map = mmap.mmap(fd, _SIZE)
+        view = memoryview(self._map)
+        self._numbers, self._times = view.cast("q"), view.cast("d")
 
     def close(self) -> None:
         """Let go of the page; a second call does nothing."""
         if self.fd >= 0:
+            self._numbers.release()
+            self._times.release()
             self._map.close()
             os.close(self.fd)
             self.fd = -1
@@ -83,7 +87,8 @@ class Board:
 
     def offer(self, slot: int, start: int, stop: int) -> None:
         """Put a batch into a slot that is free, before its message is sent."""
-        _SLOT.pack_into(self._map, _SLOTS_AT + slot * _SLOT.size, start, stop)
+        at = _SLOTS + 2 * slot
+        self._numbers[at], self._numbers[at + 1] = start, stop
 
     def withdraw(
         self, slot: int, *, keep: float = 0.0, n_least: int = 0
@@ -107,18 +112,17 @@ class Board:
         with self._locked(slot, patience_s=_LOCK_PATIENCE_S) as is_locked:
             if not is_locked:
                 return 0, 0
-            position = _SLOTS_AT + slot * _SLOT.size
-            following, stop = _SLOT.unpack_from(self._map, position)
+            at = _SLOTS + 2 * slot
+            following, stop = self._numbers[at], self._numbers[at + 1]
             cut = following + max(int((stop - following) * keep), n_least)
             cut = min(cut, stop)
-            _SLOT.pack_into(self._map, position, following, cut)
+            self._numbers[at + 1] = cut
             return cut, stop
 
     @property
     def pid(self) -> int:
         """Process of the lane; 0 before it has claimed anything."""
-        pid: int = _STATE.unpack_from(self._map, 0)[0]
-        return pid
+        return self._numbers[_PID]
 
     @property
     def running(self) -> tuple[int, int, float]:
@@ -126,20 +130,17 @@ class Board:
 
         Seconds of `time.perf_counter`, which all processes of a machine share.
         """
-        _, start, stop, began, _ = _STATE.unpack_from(self._map, 0)
-        return start, stop, began
+        return self._read(_CLAIM)
 
     @property
-    def handled(self) -> int | None:
-        """The slot whose items the lane opens or whose results it packs, if any."""
-        handled: int = _HANDLED.unpack_from(self._map, _HANDLED_AT)[0]
-        return handled - 1 if handled else None
+    def handling(self) -> tuple[int | None, int, float]:
+        """What the lane does with a batch besides executing it.
 
-    @property
-    def handling(self) -> tuple[int, float]:
-        """What is done with that slot, such as `OPENS`, and since when."""
-        _, stage, began = _HANDLED.unpack_from(self._map, _HANDLED_AT)
-        return stage, began
+        The slot whose items it opens or whose results it packs, if any; what it does
+        with it, such as `OPENS`; and since when.
+        """
+        handled, stage, began_s = self._read(_HANDLED)
+        return (handled - 1 if handled else None), stage, began_s
 
     @property
     def types(self) -> str:
@@ -151,14 +152,14 @@ class Board:
     @property
     def n_done(self) -> int:
         """Items that the lane has executed."""
-        done: int = _DONE.unpack_from(self._map, _DONE_AT)[0]
-        return done
+        return self._numbers[_DONE]
 
     # What the lane does.
 
     def enter(self) -> None:
         """Say which process this is."""
-        _STATE.pack_into(self._map, 0, os.getpid(), 0, 0, 0.0, 0)
+        self._numbers[_PID], self._numbers[_DONE] = os.getpid(), 0
+        self._write(_CLAIM, 0, 0, 0.0)
 
     def handle(self, slot: int | None, stage: int = OPENS, types: str = "") -> None:
         """Say that code of the items' or results' classes runs, or None does any more.
@@ -169,36 +170,54 @@ class Board:
             text = types.encode(errors="replace")[:1024]
             _TYPES.pack_into(self._map, _TYPES_AT, len(text), text)
         handled = 0 if slot is None else slot + 1
-        began = time.perf_counter()
-        _HANDLED.pack_into(self._map, _HANDLED_AT, handled, stage, began)
+        self._write(_HANDLED, handled, stage, time.perf_counter())
 
     def claim(self, slot: int, n_items: int) -> tuple[int, int]:
         """Return the next items to execute, first and end; equal if none are left."""
         with self._locked(slot):
-            position = _SLOTS_AT + slot * _SLOT.size
-            start, limit = _SLOT.unpack_from(self._map, position)
-            stop = min(start + n_items, limit)
-            _SLOT.pack_into(self._map, position, stop, limit)
-        _CLAIM.pack_into(self._map, _CLAIM_AT, start, stop, time.perf_counter())
+            at = _SLOTS + 2 * slot
+            start = self._numbers[at]
+            stop = min(start + n_items, self._numbers[at + 1])
+            self._numbers[at] = stop
+        self._write(_CLAIM, start, stop, time.perf_counter())
         return start, stop
 
     def finished(self, n_items: int) -> None:
         """Say that the claimed items are done."""
-        _CLAIM.pack_into(self._map, _CLAIM_AT, 0, 0, 0.0)
-        _DONE.pack_into(self._map, _DONE_AT, self.n_done + n_items)
+        self._write(_CLAIM, 0, 0, 0.0)
+        self._numbers[_DONE] += n_items
+
+    # What belongs together has its time before and behind it: who finds the same one
+    # at both ends has read what was written at that time.
+
+    def _write(self, at: int, first: int, second: int, began_s: float) -> None:
+        """Say two numbers and since when they hold."""
+        self._times[at] = began_s
+        self._numbers[at + 1] = first
+        self._numbers[at + 2] = second
+        self._times[at + 3] = began_s
+
+    def _read(self, at: int) -> tuple[int, int, float]:
+        """Return what was written last; (0, 0, 0.0) for nothing."""
+        for _ in range(_N_LOOKS):
+            began_s = self._times[at + 3]
+            first, second = self._numbers[at + 1], self._numbers[at + 2]
+            if began_s == self._times[at]:
+                return (first, second, began_s) if began_s else (0, 0, 0.0)
+        return 0, 0, 0.0
 
     @contextlib.contextmanager
     def _locked(self, slot: int, patience_s: float | None = None):  # type: ignore[no-untyped-def] # noqa: ANN202 - a context
         """Hold a slot; locks of a process that has died are gone with it."""
-        position = _SLOTS_AT + slot * _SLOT.size
+        position = 8 * (_SLOTS + 2 * slot)
         if patience_s is None:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX, _SLOT.size, position)
+            fcntl.lockf(self.fd, fcntl.LOCK_EX, _SLOT_BYTES, position)
         else:
             deadline = time.monotonic() + patience_s
             while True:
                 try:
                     fcntl.lockf(
-                        self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, _SLOT.size, position
+                        self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, _SLOT_BYTES, position
                     )
                     break
                 except OSError:
@@ -209,7 +228,7 @@ class Board:
         try:
             yield True
         finally:
-            fcntl.lockf(self.fd, fcntl.LOCK_UN, _SLOT.size, position)
+            fcntl.lockf(self.fd, fcntl.LOCK_UN, _SLOT_BYTES, position)
 
 
 def make_file() -> int:

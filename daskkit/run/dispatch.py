@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from daskkit.run.call import Call
     from daskkit.run.lane import Answer
-    from daskkit.run.lanes import Batch
+    from daskkit.run.lanes import Batch, Running
     from daskkit.run.mailbox import Mailbox
     from daskkit.run.source import Part
     from daskkit.transport.auto import Packed
@@ -89,8 +89,9 @@ class Dispatcher:
         #: Items of the batch that was sent last, and why so many.
         self.last_size: tuple[int, str] = (0, "")
         self._deaths: dict[int, int] = {}
-        # Items that took too long, by the process that was ended for them.
-        self._overdue: dict[int, int] = {}
+        # What processes were ended for: the items that they executed, or the batch that
+        # they handled.
+        self._overdue: dict[int, tuple[Running | None, Batch | None]] = {}
         self._freezes = Freezes()
         self._n_cores = usable_cores()
         self._echo = Echo(call.job.name, call.bar)
@@ -444,11 +445,15 @@ class Dispatcher:
                 # Code of its class may hang, too; large items just take their time.
                 more_s = _TRIED_S if lane.is_trying else _HANDLED_S
                 if lane.handled_s > timeout + more_s:
-                    self._overdue[lane.pid] = -1
-                    lane.kill()
+                    self._end_overdue(lane, None)
             elif time.perf_counter() - running[2] > timeout:
-                self._overdue[lane.pid] = running[0]
-                lane.kill()
+                self._end_overdue(lane, running)
+
+    def _end_overdue(self, lane: ProcessLane, running: Running | None) -> None:
+        """End a process, and keep what for: it may get to something else until then."""
+        handled = lane.handled if running is None else None
+        self._overdue[lane.pid] = running, handled
+        lane.kill()
 
     def check_freezes(self) -> None:
         """End a process that was stopped with something to do, and is not thawed."""
@@ -464,22 +469,26 @@ class Dispatcher:
 
     def _lost(self, lane: Lane) -> None:
         """Go on without a lane whose process has ended; its items are not lost."""
-        running, handled = lane.running, lane.handled
-        handling = ""
+        running, handling = lane.running, ""
+        handled = lane.handled if running is None else None
         if isinstance(lane, ProcessLane):
             handling = lane.describe_handling("{}")
             lane.is_lost = True
             self._drop(lane)
         else:  # a share of the cluster, and no process: only its batches are taken
             lane.close()
+        cause = None
         overdue = self._overdue.pop(getattr(lane, "pid", -1), None)
-        cause = "" if overdue is not None else lane.cause()
-        for slot, batch in lane.batches.items():
+        if overdue is None:
+            cause = lane.cause()
+        else:
+            running, handled = overdue
+        for batch in lane.batches.values():
             batch.close()
             start, stop = batch.part.start, batch.stop
-            if slot == handled and start < stop and running is None:
+            if batch is handled and start < stop:
                 part = batch.part.between(start, stop)
-                self._suspect_whole(part, lane, cause, overdue, handling)
+                self._suspect_whole(part, lane, cause, handling)
                 continue
             first, end = (start, stop)  # of a task of Dask nobody knows how far it got
             if isinstance(lane, ProcessLane):
@@ -491,18 +500,18 @@ class Dispatcher:
                     self._call.give_back(part.marked(is_suspect=False))
             if first < end:
                 suspect = batch.part.between(first, end).marked(is_suspect=True)
-                self._suspect(suspect, lane, cause, overdue)
+                self._suspect(suspect, lane, cause)
         lane.batches.clear()
         self.expect()
 
     def _suspect_whole(
-        self, part: Part, lane: Lane, cause: str, overdue: int | None, doing: str
+        self, part: Part, lane: Lane, cause: str | None, doing: str
     ) -> None:
         """Try parts again of what a process has died with before or after it ran."""
         n_items = part.stop - part.start
         if n_items == 1:
             part = part.marked(is_suspect=True)
-            self._suspect(part, lane, cause, overdue, doing=doing)
+            self._suspect(part, lane, cause, doing=doing)
             return
         size = -(-n_items // _N_CUTS)
         for start in range(part.start, part.stop, size):
@@ -513,14 +522,16 @@ class Dispatcher:
         self,
         part: Part,
         lane: Lane,
-        cause: str,
-        overdue: int | None,
+        cause: str | None,
         *,
         doing: str = "ran {}",
     ) -> None:
-        """Try again what a process has died with, until the guilty item is alone."""
+        """Try again what a process has died with, until the guilty item is alone.
+
+        Without a cause it was ended for its time-out.
+        """
         index = part.start
-        if overdue is not None:
+        if cause is None:
             timeout = self._call.job.timeout
             text = (
                 f"{self._call.job.name_item(index, part.items[0])} took longer than "

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from daskkit.transport.auto import Packed
     from daskkit.transport.plain import Sent
 
+    # First and end of what a lane executes, and since when.
+    Running = tuple[int, int, float]
+
 __all__ = ["Batch", "Lane", "LostError", "ProcessLane", "TaskLane"]
 
 # An item is stuck if it takes this long: whoever is idle may take what waits behind it.
@@ -120,13 +123,13 @@ class Lane(abc.ABC):
         return []
 
     @property
-    def running(self) -> tuple[int, int, float] | None:
+    def running(self) -> Running | None:
         """First and end of what it executes now, and since when; None if unknown."""
         return None
 
     @property
-    def handled(self) -> int | None:
-        """The slot whose items it opens or whose results it packs; None if unknown."""
+    def handled(self) -> Batch | None:
+        """The batch whose items it opens or results it packs; None if unknown."""
         return None
 
     @abc.abstractmethod
@@ -202,7 +205,7 @@ class ProcessLane(Lane):
         self._find_cause = find_cause
 
     @property
-    def running(self) -> tuple[int, int, float] | None:
+    def running(self) -> Running | None:
         """First and end of what it executes now, and since when; None if idle."""
         if self._is_closed:
             return None
@@ -210,27 +213,29 @@ class ProcessLane(Lane):
         return (start, stop, began) if stop > start else None
 
     @property
-    def handled(self) -> int | None:
-        """The slot whose items it opens or whose results it packs; None for none."""
-        return None if self._is_closed else self.board.handled
+    def handled(self) -> Batch | None:
+        """The batch whose items it opens or whose results it packs; None for none."""
+        slot = None if self._is_closed else self.board.handling[0]
+        return None if slot is None else self.batches.get(slot)
 
     @property
     def handled_s(self) -> float:
         """For how long it has been opening items or packing results, in seconds."""
-        if self.handled is None:
+        if self._is_closed:
             return 0.0
-        return time.perf_counter() - self.board.handling[1]
+        handled, _, began_s = self.board.handling
+        return 0.0 if handled is None else time.perf_counter() - began_s
 
     @property
     def is_trying(self) -> bool:
         """Whether it tries, or has tried last, if results can be rebuilt."""
-        return not self._is_closed and self.board.handling[0] == TRIES
+        return not self._is_closed and self.board.handling[1] == TRIES
 
     def describe_handling(self, what: str) -> str:
         """Return what it was doing with an item that it did not execute."""
         if self._is_closed:
             return ""
-        stage, _ = self.board.handling
+        _, stage, _ = self.board.handling
         if stage == OPENS:
             return f"took in {what}"
         if stage == SENDS:
