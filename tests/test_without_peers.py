@@ -69,7 +69,7 @@ def test_import_and_list(run):
 @pytest.mark.timeout(240)
 def test_compare_what_is_built_in(run):
     """Every built-in row is ok, and a peer is a row with what to install."""
-    arguments = ["compare", "pi", "--backend", "builtin", "--backend", "mpire"]
+    arguments = ["compare", "fractal", "--backend", "builtin", "--backend", "mpire"]
     done = run("-m", "daskkit", *arguments, "--n-workers", "2", "--repeats", "1")
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()[2:13]]

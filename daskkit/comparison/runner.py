@@ -181,6 +181,10 @@ def main(runner: _Runner | None = None) -> None:
     os.set_inheritable(descriptor, False)  # noqa: FBT003 - has no keyword
     with Connection(descriptor) as connection:
         _serve(connection, runner or _Runner())
+    # What is garbage by now ends in good order. To look through all modules again and
+    # again, as Python does at its end, takes half a second with Dask's.
+    gc.collect()
+    gc.freeze()
 
 
 if __name__ == "__main__":

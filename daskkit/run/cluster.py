@@ -25,6 +25,7 @@ from daskkit.run.hearing import announced
 from daskkit.run.hosts import host_of, own_hosts
 from daskkit.run.interrupts import deferred_interrupt
 from daskkit.run.pages import add_page, refuse_strangers
+from daskkit.run.switching import sparing_garbage
 from daskkit.run.threads import (
     import_threadpoolctl,
     thread_variables,
@@ -310,7 +311,7 @@ def _local(
     # distributed can break off neither a start nor a close: what was started by then
     # would be left to itself.
     try:
-        with deferred_interrupt():
+        with deferred_interrupt(), sparing_garbage():
             client = _open_local(
                 stack,
                 n_workers,
