@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -227,3 +228,30 @@ def test_no_memory_for_a_box(monkeypatch):
     before = _find_boxes()
     assert make_box_file() is None
     assert not _find_boxes() - before
+
+
+def test_end_is_seen_beside_copies_of_the_socket(ends):
+    """Such as those of processes that were forked meanwhile."""
+    one, other = ends
+    copy = os.dup(one.fileno())
+    try:
+        one.close()
+        assert other.has_message(5.0)
+        with pytest.raises(EOFError):
+            other.receive()
+    finally:
+        os.close(copy)
+
+
+def test_end_in_a_fork_is_none_of_its_parent(ends):
+    """A fork closes its copy only."""
+    one, other = ends
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # there are threads
+        pid = os.fork()
+    if pid == 0:
+        one.close()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    one.send("still here")
+    assert other.receive() == "still here"

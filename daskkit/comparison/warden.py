@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daskkit.comparison import leftovers
+from daskkit.run.warden import keep_from_forks
 
 if TYPE_CHECKING:
     from typing import Self
@@ -43,6 +44,8 @@ class Warden:
             start_new_session=True,
             text=True,
         )
+        assert self._process.stdin is not None
+        keep_from_forks(self._process.stdin)
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ a large batch is through would wait for ever if the answer is large, too.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import select
@@ -52,6 +53,7 @@ class Link:
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
+        self._pid = os.getpid()
         # Bytes, and the descriptors that go with the first of them.
         self._unsent: deque[tuple[memoryview, list[int]]] = deque()
         # Threads of an item print while its lane answers.
@@ -209,6 +211,11 @@ class Link:
         for box in (self._outbox, self._inbox):
             if box is not None:
                 box.close()
+        # The other end has to see it now, whatever processes were forked meanwhile that
+        # have this socket open as well; but who closes it in one means that one only.
+        if self._pid == os.getpid():
+            with contextlib.suppress(OSError):  # it is gone already
+                self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
-from typing import TYPE_CHECKING
+import weakref
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["watched_folder"]
+__all__ = ["keep_from_forks", "watched_folder"]
 
 # Removes a folder as soon as its standard input is closed: by the owner who has no need
 # of it any more, or by the system because the owner was killed. Those who write there
@@ -53,6 +55,38 @@ done
 """
 _SHELL = "/bin/sh"
 
+# Files of this process that no fork may hold open.
+_own: weakref.WeakSet[IO[Any]] = weakref.WeakSet()
+
+
+def keep_from_forks(file: IO[Any]) -> None:
+    """Let this process alone hold a file open, such as a pipe whose end means its end.
+
+    A fork of the user's, such as the processes of `multiprocessing.Pool`, would have it
+    open as well, for as long as it lives.
+
+    Parameters
+    ----------
+    file : file object
+        With a descriptor. In forks it leads nowhere.
+    """
+    _own.add(file)
+
+
+def _let_go() -> None:
+    # Nobody else may get their numbers, which their objects would close one day. (And
+    # to close an object may wait for a thread that doesn't exist in a fork.)
+    files = [file for file in list(_own) if not file.closed]
+    if files:
+        null = os.open(os.devnull, os.O_RDWR)
+        for file in files:
+            os.dup2(null, file.fileno(), inheritable=False)
+        os.close(null)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
 
 @contextlib.contextmanager
 def watched_folder(prefix: str) -> Iterator[str]:
@@ -93,6 +127,8 @@ def watched_folder(prefix: str) -> Iterator[str]:
                 # Neither Ctrl-C nor the end of a terminal reaches it.
                 start_new_session=True,
             )
+            assert warden.stdin is not None
+            keep_from_forks(warden.stdin)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
