@@ -1,4 +1,7 @@
-"""A folder that is gone when its process is gone, however that ended."""
+"""A folder that is gone when its process is gone, however that ended.
+
+A process beside this one waits for the end of a pipe, which no fork may hold open.
+"""
 
 from __future__ import annotations
 
