@@ -134,8 +134,7 @@ def test_nobody_sees_half_of_what_a_lane_says(board):
     began_s = time.perf_counter()
     board.offer(0, 0, 2**60)
     code = f"""
-        import sys
-        from daskkit.run.board import Board, OPENS, SENDS
+        from daskkit.run.board import Board, SENDS
         board = Board({board.fd})
         board.enter()
         print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""Every back end, in a contestant's process: right on all samples, and accounted for.
+"""Every back end, in a contestant's process: right on the samples, and accounted for.
 
 Most rows of ``--backend all`` start once for all samples. Their answers are checked
 against the plain loop, their ledgers are summed up, and what they leave behind is looked

@@ -250,8 +250,10 @@ def test_end_in_a_fork_is_none_of_its_parent(ends):
         warnings.simplefilter("ignore", DeprecationWarning)  # there are threads
         pid = os.fork()
     if pid == 0:
-        one.close()
-        os._exit(0)
+        try:
+            one.close()
+        finally:
+            os._exit(0)
     os.waitpid(pid, 0)
     one.send("still here")
     assert other.receive() == "still here"
